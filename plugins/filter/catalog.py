@@ -1,0 +1,85 @@
+"""Filters over the catalog: what is wrong with it, and the plan it comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible.template import accept_args_markers, accept_lazy_markers
+from jinja2 import Undefined as JinjaUndefined
+
+from ..module_utils.catalog import plan, settings
+from ..module_utils.catalog.fields import Undefined
+
+_NAME_IN_MESSAGE = re.compile(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain data; a template that names a missing variable becomes ``Undefined`` with that name."""
+    if isinstance(value, JinjaUndefined):
+        message = getattr(value, "_undefined_message", None) or str(value)
+        match = _NAME_IN_MESSAGE.search(str(message))
+        return Undefined(match[1] if match else str(message))
+    if isinstance(value, Mapping):
+        return {plain(key): plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def declaration(declared: Any) -> plan.Declaration:
+    """Build the typed declaration from the mapping that ``playbooks/tasks/plan.yml`` puts together."""
+    given = plain(declared)
+    roles = tuple(_role(path, spec) for path, spec in given.get("role_specs", {}).items())
+    return plan.Declaration(
+        settings=given["settings"],
+        providers=given["providers"],
+        models=given["models"],
+        images=given["images"],
+        gateway_box=given["gateway_box"],
+        ollama_boxes=tuple(given["ollama_boxes"]),
+        ollama_address=given["ollama_address"],
+        redis_host=given["redis_host"],
+        variable_names=tuple(given.get("variable_names", ())),
+        roles=roles,
+    )
+
+
+def _role(path: str, spec: Mapping[str, Any]) -> settings.Role:
+    """Read a role's name from the path of its ``meta/argument_specs.yml``, its variables from all its entry points."""
+    entry_points = spec["argument_specs"].values()
+    return settings.Role(path.split("/")[-3], tuple(name for entry in entry_points for name in entry.get("options", {})))
+
+
+@accept_lazy_markers
+@accept_args_markers
+def catalog_problems(declared: Any) -> list[str]:
+    """Return every mistake in the declaration, one line each."""
+    return [str(problem) for problem in plan.check(declaration(declared))]
+
+
+@accept_lazy_markers
+@accept_args_markers
+def catalog_plan(declared: Any) -> dict[str, Any]:
+    """Return the plan of a declaration without mistakes.
+
+    Raises:
+        AnsibleFilterError: the declaration has mistakes.
+    """
+    try:
+        return plan.make_plan(declaration(declared))
+    except plan.RefusedDeclaration as refused:
+        raise AnsibleFilterError(str(refused)) from refused
+
+
+class FilterModule:
+    """The filters of this file, for Ansible."""
+
+    def filters(self) -> dict[str, Callable[[Any], Any]]:
+        """Return the filters by name."""
+        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan}

@@ -1,0 +1,75 @@
+"""Container images: the reference to run, and the security floor below which nothing is deployed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .fields import Field, Undefined, kind_of, read, text
+from .problems import Problem
+
+# Oldest versions without a known way in: LiteLLM PYSEC-2026-388 (Host header bypass), Ollama's new engine and API names
+# (CVE-2026-7482 was fixed before it), Redis CVE-2025-49844 (Lua use after free).
+FLOORS = {"litellm": "1.84.0", "ollama": "0.30.0", "redis": "8.2.2"}
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[.+-].*|(?:rc|post|dev)\d+.*)?\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+def _digest(value: Any) -> str | None:
+    if value == "" or (isinstance(value, str) and _DIGEST.match(value)):
+        return None
+    return "is not a digest"
+
+
+_IMAGE_FIELDS = {
+    "repository": Field(text, "registry and name, such as ghcr.io/berriai/litellm", required=True),
+    "tag": Field(text, "a version in quotes, such as v1.108.10", required=True),
+    "digest": Field(_digest, 'sha256: and 64 hex digits as the registry prints them, or "" for none'),
+}
+
+
+def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
+    """Read ``llm_images``.
+
+    Returns:
+        The full reference of each image (``repository:tag@digest``), and every problem: an image that is missing, without a
+        version, or below its security floor.
+    """
+    where = "llm_images"
+    if isinstance(declared, Undefined):
+        return {}, [declared.problem(where)]
+    if not isinstance(declared, Mapping):
+        return {}, [Problem(where, f"is not a mapping but {kind_of(declared)}", f"Declare {', '.join(FLOORS)}")]
+    references: dict[str, str] = {}
+    problems: list[Problem] = []
+    fields = {name: Field(lambda _value: None, "repository, tag and digest", required=True) for name in FLOORS}
+    _, found = read(declared, where, fields)
+    problems += found
+    for name in FLOORS:
+        if name not in declared:
+            continue
+        path = f"{where}.{name}"
+        values, found = read(declared[name], path, _IMAGE_FIELDS)
+        problems += found
+        if "repository" in values and "tag" in values:
+            problems += _floor_problems(path, values["tag"], FLOORS[name])
+            digest = values.get("digest", "")
+            references[name] = f"{values['repository']}:{values['tag']}" + (f"@{digest}" if digest else "")
+    return references, problems
+
+
+def _floor_problems(path: str, tag: str, floor: str) -> list[Problem]:
+    version, oldest = version_of(tag), version_of(floor)
+    if version is None or oldest is None:
+        return [Problem(f"{path}.tag", f"{tag!r} does not name a version, so nobody can tell what runs", f"Pin one, {floor} or newer")]
+    if version < oldest:
+        return [Problem(f"{path}.tag", f"{tag} has known security holes", f"Use {floor} or newer")]
+    return []
+
+
+def version_of(tag: str) -> tuple[int, int, int] | None:
+    """Return the version in an image tag (``v1.108.10``, ``0.34.2-rocm``), or None when it names none."""
+    match = _VERSION.match(tag)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -1,0 +1,133 @@
+"""From the declaration to the plan: what each role is to do, or every reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .declaration import EMBEDDING, OLLAMA, Catalog, Model, read_catalog
+from .images import read_images
+from .litellm_config import deployments, environment, litellm_config
+from .problems import Problem
+from .references import reference_problems, reference_warnings
+from .settings import SECRETS, Role, secret_problems, setting_problems, unknown_variables
+
+
+class RefusedDeclaration(ValueError):
+    """The declaration has mistakes; the message lists all of them."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """Keep the problems and make the message from them."""
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Everything a user declared that concerns one gateway.
+
+    Attributes:
+        settings: single settings by variable name.
+        providers: ``llm_providers`` as written.
+        models: ``llm_models`` as written.
+        images: ``llm_images`` as written.
+        gateway_box: the box this plan is for.
+        ollama_boxes: the boxes that run Ollama.
+        ollama_address: where LiteLLM reaches the Ollama of its own box (``http://host:port``).
+        redis_host: name under which LiteLLM reaches Redis.
+        variable_names: every variable the host has, to find misspelt ones.
+        roles: the roles with the variables they declare.
+    """
+
+    settings: Mapping[str, Any]
+    providers: Any
+    models: Any
+    images: Any
+    gateway_box: str
+    ollama_boxes: tuple[str, ...]
+    ollama_address: str
+    redis_host: str
+    variable_names: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+
+    @property
+    def reachable_ollama(self) -> dict[str, str]:
+        """Address of Ollama by box, for the boxes this gateway reaches: its own."""
+        return {box: self.ollama_address for box in self.ollama_boxes if box == self.gateway_box}
+
+
+def check(declaration: Declaration) -> list[Problem]:
+    """Return every mistake in a declaration; an empty list means that a plan can be made."""
+    catalog, problems = read_catalog(declaration.providers, declaration.models)
+    _, image_problems = read_images(declaration.images)
+    api_keys = {
+        f"llm_providers.{provider.name}": provider.api_key for provider in catalog.providers.values() if provider.api_key
+    }
+    return [
+        *setting_problems(declaration.settings),
+        *secret_problems({name: declaration.settings.get(name) for name in SECRETS}, api_keys),
+        *problems,
+        *reference_problems(catalog, declaration.reachable_ollama),
+        *_stray_boxes(declaration),
+        *image_problems,
+        *unknown_variables(declaration.variable_names, declaration.roles),
+    ]
+
+
+def make_plan(declaration: Declaration) -> dict[str, Any]:
+    """Return the plan: each role's slice as plain data.
+
+    Raises:
+        RefusedDeclaration: the declaration has mistakes.
+    """
+    problems = check(declaration)
+    if problems:
+        raise RefusedDeclaration(problems)
+    catalog, _ = read_catalog(declaration.providers, declaration.models)
+    images, _ = read_images(declaration.images)
+    settings = declaration.settings
+    return {
+        "images": images,
+        "ollama_models": _ollama_models(catalog),
+        "litellm_config": litellm_config(catalog, declaration.reachable_ollama, declaration.redis_host),
+        "litellm_environment": environment(catalog, settings["llm_master_key"], settings["llm_redis_password"]),
+        "questions": [_question(model, catalog, declaration.reachable_ollama) for model in catalog.models],
+        "warnings": reference_warnings(catalog),
+    }
+
+
+def _stray_boxes(declaration: Declaration) -> list[Problem]:
+    """Report boxes whose Ollama no client could reach: Ollama is never published, so only its own box asks it."""
+    return [
+        Problem(
+            f"group ollama: {box}",
+            f"its Ollama cannot be reached from the gateway on {declaration.gateway_box}",
+            f"Leave only {declaration.gateway_box} in group ollama",
+            file="the inventory",
+        )
+        for box in declaration.ollama_boxes
+        if box != declaration.gateway_box
+    ]
+
+
+def _ollama_models(catalog: Catalog) -> list[str]:
+    """Return what Ollama must hold, each name once, in the order of the catalog."""
+    names = [backend.model for model in catalog.models for backend in model.backends if backend.provider == OLLAMA]
+    return list(dict.fromkeys(names))
+
+
+def _question(model: Model, catalog: Catalog, ollama_boxes: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the check of the running gateway must know about a model."""
+    found = deployments(model, catalog.providers, ollama_boxes)
+    return {
+        "name": model.name,
+        "mode": EMBEDDING if model.mode == EMBEDDING else "chat",
+        # With several backends any of them may be picked, so one paid backend makes the question cost money.
+        "paid": any(deployment.paid for deployment in found),
+        "timeout": model.timeout,
+        "first_token_timeout": model.first_token_timeout,
+        "backends": [
+            {key: value for key, value in asdict(deployment).items() if key in ("id", "description")} for deployment in found
+        ],
+    }

@@ -1,0 +1,53 @@
+"""What is wrong with a declaration, in words a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Where each top-level variable stands, so that a message can name the file to open.
+FILES = {
+    "llm_providers": "group_vars/all/providers.yml",
+    "llm_models": "group_vars/all/models.yml",
+    "llm_images": "group_vars/all/images.yml",
+    "llm_bind_address": "the inventory",
+}
+OTHER_FILE = "group_vars/all/gateway.yml"
+VAULT_FILE = "group_vars/all/vault.yml"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in the declaration.
+
+    Attributes:
+        path: the key, from its top-level variable down, such as ``llm_models[smart].backends[0].provider``.
+        what: what is wrong there.
+        instead: what to write or do instead.
+        file: the file to open; found from ``path`` when empty.
+    """
+
+    path: str
+    what: str
+    instead: str
+    file: str = ""
+
+    def __str__(self) -> str:
+        """Give the line a user reads: file, path, what is wrong, what to write."""
+        return f"{self.file or file_of(self.path)}: {self.path}: {self.what}. {self.instead}."
+
+
+def file_of(path: str) -> str:
+    """Return the file in which the top-level variable of ``path`` is declared."""
+    variable = path.split(".")[0].split("[")[0]
+    return FILES.get(variable, OTHER_FILE)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return advice for a word that is not among the known ones: the nearest of them, or all of them."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}? Known: {', '.join(choices)}"
+    return f"Known: {', '.join(choices)}" if choices else "Nothing of this kind is declared"

@@ -1,0 +1,136 @@
+"""The gateway's single settings: address, port, secrets; and variables that nothing reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .fields import Field, Undefined, boolean, port, read, text
+from .problems import OTHER_FILE, VAULT_FILE, Problem, did_you_mean
+
+MIN_SECRET_LENGTH = 32
+# Keys that stand in public documentation: LiteLLM itself refuses to start with some of them.
+PUBLISHED_SECRETS = ("sk-1234", "sk-litellm", "password", "changeme", "change-me", "super-secret-key", "your-api-key")
+
+
+def _directory(value: Any) -> str | None:
+    wrong = text(value)
+    if wrong:
+        return wrong
+    return None if re.match(r"/[A-Za-z0-9._/-]+\Z", value) and ".." not in value else f"{value!r} is not an absolute path"
+
+
+def _address(value: Any) -> str | None:
+    wrong = text(value)
+    if wrong:
+        return wrong
+    is_address = re.match(r"(\d{1,3}\.){3}\d{1,3}\Z", value) and all(int(part) <= 255 for part in value.split("."))
+    return None if is_address else f"{value!r} is not an IPv4 address"
+
+
+SETTINGS = {
+    "llm_bind_address": Field(
+        _address, "llm_bind_address: 127.0.0.1 for this machine alone, or the box's own address in your network", required=True
+    ),
+    "llm_port": Field(port, "llm_port: 4000", required=True),
+    "llm_master_key": Field(text, 'llm_master_key: "{{ vault_litellm_master_key }}"', required=True),
+    "llm_redis_password": Field(text, 'llm_redis_password: "{{ vault_redis_password }}"', required=True),
+    "llm_deploy_dir": Field(_directory, "llm_deploy_dir: /opt/llm-gateway", required=True),
+    "llm_data_dir": Field(_directory, "llm_data_dir: /var/lib/llm-gateway", required=True),
+    "llm_verify_paid": Field(boolean, "llm_verify_paid: false", required=True),
+    "llm_secure_logging": Field(boolean, "llm_secure_logging: true", required=True),
+}
+CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_images")
+# Set by the playbooks, not by users.
+PLAYBOOK_VARIABLES = ("llm_plan",)
+SECRETS = {"llm_master_key": "vault_litellm_master_key", "llm_redis_password": "vault_redis_password"}
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a role takes: its name, which is the prefix of its variables, and the variables it declares."""
+
+    name: str
+    variables: tuple[str, ...]
+
+
+def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with the single settings; ``declared`` holds them by variable name."""
+    problems: list[Problem] = []
+    for name, field in SETTINGS.items():
+        value = declared.get(name)
+        if isinstance(value, Undefined):
+            problems.append(value.problem(name) if value.name != name else Problem(name, "is not set", f"Write {field.example}"))
+        elif value is None:
+            problems.append(Problem(name, "is not set", f"Write {field.example}"))
+        elif name in SECRETS and value == "":
+            problems.append(Problem(SECRETS[name], "is empty", f"Put a random value there: ansible-vault edit {VAULT_FILE}", file=VAULT_FILE))
+        else:
+            wrong = field.check(value)
+            if wrong:
+                problems.append(Problem(name, wrong, f"Write {field.example}"))
+    return problems
+
+
+def secret_problems(secrets: Mapping[str, Any], api_keys: Mapping[str, str]) -> list[Problem]:
+    """Return weak, published and repeated secrets. No message ever holds a secret.
+
+    Args:
+        secrets: the gateway's own secrets by the variable that holds them.
+        api_keys: the providers' keys by their path in the catalog.
+    """
+    problems: list[Problem] = []
+    own = {name: value for name, value in secrets.items() if isinstance(value, str) and value}
+    for name, value in own.items():
+        vault = SECRETS.get(name, name)
+        if value.lower() in PUBLISHED_SECRETS:
+            problems.append(Problem(vault, "is a key from public documentation", f"Put a random value there: ansible-vault edit {VAULT_FILE}", file=VAULT_FILE))
+        elif len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_SECRET_LENGTH // 4:
+            problems.append(
+                Problem(vault, f"is weak (under {MIN_SECRET_LENGTH} characters, or few different ones)", "Use a random one", file=VAULT_FILE),
+            )
+        elif re.search(r"[^\x21-\x7e]", value):
+            problems.append(Problem(vault, "holds a blank, a line break or a non-ASCII character", "Use letters and digits", file=VAULT_FILE))
+    for path, value in api_keys.items():
+        if value.lower() in PUBLISHED_SECRETS:
+            problems.append(Problem(f"{path}.api_key", "is a placeholder, not a key", "Put the provider's key into the vault"))
+        elif re.search(r"[^\x21-\x7e]", value):
+            problems.append(Problem(f"{path}.api_key", "holds a blank, a line break or a non-ASCII character", "Paste the key again"))
+    return problems + _repeated({**{SECRETS.get(name, name): value for name, value in own.items()}, **api_keys})
+
+
+def _repeated(secrets: Mapping[str, str]) -> list[Problem]:
+    first_with: dict[str, str] = {}
+    problems = []
+    for path, value in secrets.items():
+        if value in first_with:
+            file = VAULT_FILE if path in SECRETS.values() else ""
+            problems.append(Problem(path, f"is the same secret as {first_with[value]}", "Give each its own", file=file))
+        first_with.setdefault(value, path)
+    return problems
+
+
+def unknown_variables(names: Iterable[str], roles: Iterable[Role]) -> list[Problem]:
+    """Return variables that carry the prefix of the gateway or of a role, but that nothing reads: misspelt ones.
+
+    Args:
+        names: every variable name the host has.
+        roles: the roles with the variables they declare.
+    """
+    known = {"llm": {*SETTINGS, *CATALOG_VARIABLES}}
+    known.update({role.name: set(role.variables) for role in roles})
+    problems = []
+    for name in sorted(names):
+        prefix = max((prefix for prefix in known if name.startswith(f"{prefix}_")), key=len, default=None)
+        if prefix is not None and name not in known[prefix] and name not in PLAYBOOK_VARIABLES:
+            owner = "the gateway" if prefix == "llm" else f"role {prefix}"
+            problems.append(Problem(name, f"{owner} has no variable of this name", did_you_mean(name, known[prefix]), file=OTHER_FILE))
+    return problems
+
+
+def read_settings(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings whose values are right, by variable name."""
+    good, _ = read({name: declared[name] for name in SETTINGS if name in declared}, "settings", SETTINGS)
+    return good
