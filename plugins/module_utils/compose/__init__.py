@@ -1,0 +1,1 @@
+"""Compose projects: one structure, hardened the same way everywhere."""
