@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.template import accept_args_markers, accept_lazy_markers
 from jinja2 import Undefined as JinjaUndefined
@@ -35,7 +37,7 @@ def plain(value: Any) -> Any:
 def declaration(declared: Any) -> plan.Declaration:
     """Build the typed declaration from the mapping that ``playbooks/tasks/plan.yml`` puts together."""
     given = plain(declared)
-    roles = tuple(_role(path, spec) for path, spec in given.get("role_specs", {}).items())
+    roles = tuple(settings.Role(name, tuple(variables)) for name, variables in given["roles"].items())
     return plan.Declaration(
         settings=given["settings"],
         providers=given["providers"],
@@ -50,10 +52,19 @@ def declaration(declared: Any) -> plan.Declaration:
     )
 
 
-def _role(path: str, spec: Mapping[str, Any]) -> settings.Role:
-    """Read a role's name from the path of its ``meta/argument_specs.yml``, its variables from all its entry points."""
-    entry_points = spec["argument_specs"].values()
-    return settings.Role(path.split("/")[-3], tuple(name for entry in entry_points for name in entry.get("options", {})))
+def role_variables(roles_dir: str) -> dict[str, list[str]]:
+    """Return the variables that each role declares, read from ``meta/argument_specs.yml`` in the folder of roles.
+
+    Raises:
+        AnsibleFilterError: there is no role in that folder.
+    """
+    declared = {}
+    for path in sorted(Path(roles_dir).glob("*/meta/argument_specs.yml")):
+        entry_points = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()
+        declared[path.parts[-3]] = [name for entry in entry_points for name in entry.get("options", {})]
+    if not declared:
+        raise AnsibleFilterError(f"no role with meta/argument_specs.yml in {roles_dir}")
+    return declared
 
 
 @accept_lazy_markers
@@ -80,6 +91,6 @@ def catalog_plan(declared: Any) -> dict[str, Any]:
 class FilterModule:
     """The filters of this file, for Ansible."""
 
-    def filters(self) -> dict[str, Callable[[Any], Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan}
+        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan, "role_variables": role_variables}

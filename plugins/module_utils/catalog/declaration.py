@@ -45,7 +45,9 @@ _PROVIDER_FIELDS = {
 _MODEL_FIELDS = {
     "name": Field(text, "the name clients ask for, such as name: local", required=True),
     "mode": Field(one_of(CHAT, EMBEDDING), "mode: chat or mode: embedding"),
-    "backends": Field(list_of_mappings, 'at least one, such as backends: [{provider: ollama, model: "qwen3.5:2b"}]', required=True),
+    "backends": Field(
+        list_of_mappings, 'at least one, such as backends: [{provider: ollama, model: "qwen3.5:2b"}]', required=True
+    ),
     "fallbacks": Field(list_of_text, "names of other models, such as fallbacks: [local]"),
     "timeout": Field(seconds, "seconds for a whole answer, such as timeout: 120"),
     "first_token_timeout": Field(seconds, "seconds until the first token, such as first_token_timeout: 10"),
@@ -138,7 +140,13 @@ def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
     if isinstance(declared, Undefined):
         return {}, [declared.problem(where)]
     if not isinstance(declared, Mapping):
-        return {}, [Problem(where, f"is not a mapping but {kind_of(declared)}", "Write a name for each provider, or llm_providers: {}")]
+        return {}, [
+            Problem(
+                where,
+                f"is not a mapping but {kind_of(declared)}",
+                "Write a name for each provider, or llm_providers: {}",
+            )
+        ]
     providers: dict[str, Provider] = {}
     problems: list[Problem] = []
     for name, given in declared.items():
@@ -146,10 +154,16 @@ def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
         values, found = read(given, path, _PROVIDER_FIELDS)
         problems += found
         if not isinstance(name, str) or not _PROVIDER_NAME.match(name):
-            problems.append(Problem(path, "is not a provider name", "Use small letters, digits and _, such as together_ai"))
+            problems.append(
+                Problem(path, "is not a provider name", "Use small letters, digits and _, such as together_ai")
+            )
             continue
         if name == OLLAMA:
-            problems.append(Problem(path, "is always there and takes no settings", "Remove it: every box of group ollama answers for it"))
+            problems.append(
+                Problem(
+                    path, "is always there and takes no settings", "Remove it: every box of group ollama answers for it"
+                )
+            )
             continue
         if not isinstance(given, Mapping):
             continue
@@ -161,7 +175,11 @@ def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
             )
         if kind in HOSTED and "api_key" not in values and f"{path}.api_key" not in broken:
             problems.append(
-                Problem(f"{path}.api_key", "is missing", f'Write api_key: "{{{{ vault_{name}_api_key }}}}" and put the key into the vault'),
+                Problem(
+                    f"{path}.api_key",
+                    "is missing",
+                    f'Write api_key: "{{{{ vault_{name}_api_key }}}}" and put the key into the vault',
+                ),
             )
         if kind == OPENAI_COMPATIBLE and "api_base" not in values and f"{path}.api_base" not in broken:
             problems.append(Problem(f"{path}.api_base", "is missing", f"Write {_PROVIDER_FIELDS['api_base'].example}"))
@@ -169,7 +187,9 @@ def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
     return providers, problems
 
 
-def _read_models(declared: Any, providers: Mapping[str, Provider], declared_providers: set[str]) -> tuple[tuple[Model, ...], list[Problem]]:
+def _read_models(
+    declared: Any, providers: Mapping[str, Provider], declared_providers: set[str]
+) -> tuple[tuple[Model, ...], list[Problem]]:
     where = "llm_models"
     if isinstance(declared, Undefined):
         return (), [declared.problem(where)]
@@ -206,12 +226,20 @@ def _read_models(declared: Any, providers: Mapping[str, Provider], declared_prov
 def _name_problems(name: str, path: str, earlier: list[Model]) -> list[Problem]:
     problems = []
     if not _MODEL_NAME.match(name):
-        problems.append(Problem(f"{path}.name", f"{name!r} is not a model name", "Use letters, digits and . _ : / - only"))
+        problems.append(
+            Problem(f"{path}.name", f"{name!r} is not a model name", "Use letters, digits and . _ : / - only")
+        )
     if name in _RESERVED_MODEL_NAMES:
-        problems.append(Problem(f"{path}.name", f"{name!r} is kept for a client's default model", "Choose another name"))
+        problems.append(
+            Problem(f"{path}.name", f"{name!r} is kept for a client's default model", "Choose another name")
+        )
     if name in {model.name for model in earlier}:
         problems.append(
-            Problem(f"{path}.name", "two models have this name", "Rename one, or give one model both backends to share the load"),
+            Problem(
+                f"{path}.name",
+                "two models have this name",
+                "Rename one, or give one model both backends to share the load",
+            ),
         )
     return problems
 
@@ -230,7 +258,11 @@ def _read_backends(
         backend = Backend(values["provider"], values["model"])
         if backend.provider not in declared_providers:
             problems.append(
-                Problem(f"{path}.provider", f"{backend.provider!r} is not declared", did_you_mean(backend.provider, providers)),
+                Problem(
+                    f"{path}.provider",
+                    f"{backend.provider!r} is not declared",
+                    did_you_mean(backend.provider, providers),
+                ),
             )
         if backend in backends:
             problems.append(Problem(path, "the same backend stands here twice", "Remove one"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from .problems import VAULT_FILE, Problem, did_you_mean
 
@@ -22,7 +22,10 @@ class Undefined:
     def problem(self, path: str) -> Problem:
         """Return the report for this value at ``path``: where the missing variable belongs."""
         if self.name.startswith("vault_"):
-            instead = f"Run `make secrets` if there is no {VAULT_FILE} yet, else add {self.name} with `ansible-vault edit {VAULT_FILE}`"
+            instead = (
+                f"Run `make secrets` if there is no {VAULT_FILE} yet, "
+                f"else add {self.name} with `ansible-vault edit {VAULT_FILE}`"
+            )
         else:
             instead = f"Define {self.name}, or write the value itself"
         return Problem(path, f"{self.name} is not defined", instead)
@@ -38,7 +41,7 @@ class Field:
         required: whether the key must be there.
     """
 
-    check: Callable[[Any], Optional[str]]
+    check: Callable[[Any], str | None]
     example: str
     required: bool = False
 
@@ -50,7 +53,7 @@ def text(value: Any) -> str | None:
     return None if value.strip() else "is empty"
 
 
-def one_of(*choices: str) -> Callable[[Any], Optional[str]]:
+def one_of(*choices: str) -> Callable[[Any], str | None]:
     """Accept exactly one of the given words."""
 
     def check(value: Any) -> str | None:
@@ -107,7 +110,13 @@ def kind_of(value: Any) -> str:
     """Name the kind of a value in a user's words."""
     if value is None:
         return "empty"
-    for kind, name in ((bool, "true or false"), (int, "a number"), (float, "a number"), (str, "text"), (list, "a list")):
+    for kind, name in (
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "text"),
+        (list, "a list"),
+    ):
         if isinstance(value, kind):
             return name
     return "a mapping" if isinstance(value, Mapping) else type(value).__name__
@@ -127,7 +136,9 @@ def read(value: Any, path: str, fields: Mapping[str, Field]) -> tuple[dict[str, 
     if isinstance(value, Undefined):
         return {}, [value.problem(path)]
     if not isinstance(value, Mapping):
-        return {}, [Problem(path, f"is not a mapping but {kind_of(value)}", f"Write keys and values: {', '.join(fields)}")]
+        return {}, [
+            Problem(path, f"is not a mapping but {kind_of(value)}", f"Write keys and values: {', '.join(fields)}")
+        ]
     good: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, given in value.items():

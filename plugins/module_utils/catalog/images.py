@@ -34,8 +34,8 @@ def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
     """Read ``llm_images``.
 
     Returns:
-        The full reference of each image (``repository:tag@digest``), and every problem: an image that is missing, without a
-        version, or below its security floor.
+        The full reference of each image (``repository:tag@digest``), and every problem: an image that is missing,
+        without a version, or below its security floor.
     """
     where = "llm_images"
     if isinstance(declared, Undefined):
@@ -47,14 +47,14 @@ def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
     fields = {name: Field(lambda _value: None, "repository, tag and digest", required=True) for name in FLOORS}
     _, found = read(declared, where, fields)
     problems += found
-    for name in FLOORS:
+    for name, floor in FLOORS.items():
         if name not in declared:
             continue
         path = f"{where}.{name}"
         values, found = read(declared[name], path, _IMAGE_FIELDS)
         problems += found
         if "repository" in values and "tag" in values:
-            problems += _floor_problems(path, values["tag"], FLOORS[name])
+            problems += _floor_problems(path, values["tag"], floor)
             digest = values.get("digest", "")
             references[name] = f"{values['repository']}:{values['tag']}" + (f"@{digest}" if digest else "")
     return references, problems
@@ -63,7 +63,13 @@ def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
 def _floor_problems(path: str, tag: str, floor: str) -> list[Problem]:
     version, oldest = version_of(tag), version_of(floor)
     if version is None or oldest is None:
-        return [Problem(f"{path}.tag", f"{tag!r} does not name a version, so nobody can tell what runs", f"Pin one, {floor} or newer")]
+        return [
+            Problem(
+                f"{path}.tag",
+                f"{tag!r} does not name a version, so nobody can tell what runs",
+                f"Pin one, {floor} or newer",
+            )
+        ]
     if version < oldest:
         return [Problem(f"{path}.tag", f"{tag} has known security holes", f"Use {floor} or newer")]
     return []

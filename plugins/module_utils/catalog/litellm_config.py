@@ -5,11 +5,13 @@ Every choice here was measured on LiteLLM 1.108 and 1.109; the comments give the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .declaration import EMBEDDING, OLLAMA, OPENAI_COMPATIBLE, Backend, Catalog, Model, Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 REDIS_PASSWORD = "REDIS_PASSWORD"  # noqa: S105 - the name of the variable, not its value
@@ -81,7 +83,9 @@ def _remote_deployment(model: Model, backend: Backend, provider: Provider) -> De
     )
 
 
-def litellm_config(catalog: Catalog, ollama_boxes: Mapping[str, str], redis_host: str, redis_port: int = 6379) -> dict[str, Any]:
+def litellm_config(
+    catalog: Catalog, ollama_boxes: Mapping[str, str], redis_host: str, redis_port: int = 6379
+) -> dict[str, Any]:
     """Return the configuration file of LiteLLM as one structure; secrets appear as ``os.environ/NAME`` only."""
     return {
         "model_list": [

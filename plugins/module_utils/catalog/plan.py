@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .declaration import EMBEDDING, OLLAMA, Catalog, Model, read_catalog
 from .images import read_images
@@ -12,6 +11,9 @@ from .litellm_config import deployments, environment, litellm_config
 from .problems import Problem
 from .references import reference_problems, reference_warnings
 from .settings import SECRETS, Role, secret_problems, setting_problems, unknown_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class RefusedDeclaration(ValueError):
@@ -62,7 +64,9 @@ def check(declaration: Declaration) -> list[Problem]:
     catalog, problems = read_catalog(declaration.providers, declaration.models)
     _, image_problems = read_images(declaration.images)
     api_keys = {
-        f"llm_providers.{provider.name}": provider.api_key for provider in catalog.providers.values() if provider.api_key
+        f"llm_providers.{provider.name}": provider.api_key
+        for provider in catalog.providers.values()
+        if provider.api_key
     }
     return [
         *setting_problems(declaration.settings),
@@ -128,6 +132,7 @@ def _question(model: Model, catalog: Catalog, ollama_boxes: Mapping[str, str]) -
         "timeout": model.timeout,
         "first_token_timeout": model.first_token_timeout,
         "backends": [
-            {key: value for key, value in asdict(deployment).items() if key in ("id", "description")} for deployment in found
+            {key: value for key, value in asdict(deployment).items() if key in ("id", "description")}
+            for deployment in found
         ],
     }

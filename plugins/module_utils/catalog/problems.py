@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Where each top-level variable stands, so that a message can name the file to open.
 FILES = {
@@ -40,7 +43,7 @@ class Problem:
 
 def file_of(path: str) -> str:
     """Return the file in which the top-level variable of ``path`` is declared."""
-    variable = path.split(".")[0].split("[")[0]
+    variable = path.split(".", maxsplit=1)[0].split("[", maxsplit=1)[0]
     return FILES.get(variable, OTHER_FILE)
 
 

@@ -32,7 +32,7 @@ def reference_problems(catalog: Catalog, ollama_boxes: dict[str, str]) -> list[P
 def reference_warnings(catalog: Catalog) -> list[str]:
     """Return what is allowed but likely to surprise."""
     return [
-        f"llm_models[{model.name}].fallbacks: vectors of {', '.join(model.fallbacks)} do not fit an index made with {model.name}"
+        f"llm_models[{model.name}].fallbacks: vectors of {' and '.join(model.fallbacks)} do not fit its index"
         for model in catalog.models
         if model.mode == EMBEDDING and model.fallbacks
     ]
@@ -49,7 +49,11 @@ def _fallback_problems(model: Model, by_name: dict[str, Model]) -> list[Problem]
             problems.append(Problem(path, "a model cannot be its own fallback", "Name another model, or remove it"))
         elif target.mode != model.mode:
             problems.append(
-                Problem(path, f"{name!r} is for {target.mode}, {model.name!r} for {model.mode}", f"Name a model with mode: {model.mode}"),
+                Problem(
+                    path,
+                    f"{name!r} is for {target.mode}, {model.name!r} for {model.mode}",
+                    f"Name a model with mode: {model.mode}",
+                ),
             )
         elif name in model.fallbacks[:index]:
             problems.append(Problem(path, f"{name!r} stands here twice", "Remove one"))
@@ -65,25 +69,39 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
             continue
         if provider.kind == OLLAMA and not ollama_boxes:
             problems.append(
-                Problem(f"{path}.provider", "no box runs Ollama for this gateway", "Put the gateway's box into group ollama of the inventory"),
+                Problem(
+                    f"{path}.provider",
+                    "no box runs Ollama for this gateway",
+                    "Put the gateway's box into group ollama of the inventory",
+                ),
             )
         if provider.kind == OLLAMA and backend.model.endswith((":cloud", "-cloud")):
             problems.append(
-                Problem(f"{path}.model", f"{backend.model!r} would send requests to Ollama's cloud", "Name a model that runs on the box"),
+                Problem(
+                    f"{path}.model",
+                    f"{backend.model!r} would send requests to Ollama's cloud",
+                    "Name a model that runs on the box",
+                ),
             )
         if model.mode == EMBEDDING and not HOSTED.get(provider.kind, True):
             problems.append(
-                Problem(f"{path}.provider", f"{provider.kind} offers no embeddings", "Name another provider, such as ollama"),
+                Problem(
+                    f"{path}.provider", f"{provider.kind} offers no embeddings", "Name another provider, such as ollama"
+                ),
             )
         if model.mode == CHAT and looks_like_embedding(backend.model):
             problems.append(
-                Problem(f"{path}.model", f"{backend.model!r} makes embeddings and cannot chat", "Add mode: embedding to this model"),
+                Problem(
+                    f"{path}.model",
+                    f"{backend.model!r} makes embeddings and cannot chat",
+                    "Add mode: embedding to this model",
+                ),
             )
     return problems
 
 
 def looks_like_embedding(upstream_model: str) -> bool:
-    """Tell an embedding model by its name, as all well-known ones carry it (nomic-embed-text, text-embedding-3-small, bge-m3)."""
+    """Tell an embedding model by its name, as the well-known ones carry it (nomic-embed-text, bge-m3, all-minilm)."""
     name = upstream_model.rsplit("/", 1)[-1].lower()
     return "embed" in name or name.startswith(("bge-", "all-minilm", "paraphrase-multilingual"))
 
@@ -98,7 +116,9 @@ def _loop_problems(by_name: dict[str, Model]) -> list[Problem]:
                 reported.add(frozenset(loop))
                 way = " -> ".join([*loop, start])
                 problems.append(
-                    Problem(f"llm_models[{start}].fallbacks", f"the fallbacks go in a circle: {way}", "Remove one of them"),
+                    Problem(
+                        f"llm_models[{start}].fallbacks", f"the fallbacks go in a circle: {way}", "Remove one of them"
+                    ),
                 )
     return problems
 

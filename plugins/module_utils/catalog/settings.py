@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .fields import Field, Undefined, boolean, port, read, text
 from .problems import OTHER_FILE, VAULT_FILE, Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 MIN_SECRET_LENGTH = 32
 # Keys that stand in public documentation: LiteLLM itself refuses to start with some of them.
@@ -19,7 +21,9 @@ def _directory(value: Any) -> str | None:
     wrong = text(value)
     if wrong:
         return wrong
-    return None if re.match(r"/[A-Za-z0-9._/-]+\Z", value) and ".." not in value else f"{value!r} is not an absolute path"
+    return (
+        None if re.match(r"/[A-Za-z0-9._/-]+\Z", value) and ".." not in value else f"{value!r} is not an absolute path"
+    )
 
 
 def _address(value: Any) -> str | None:
@@ -32,7 +36,9 @@ def _address(value: Any) -> str | None:
 
 SETTINGS = {
     "llm_bind_address": Field(
-        _address, "llm_bind_address: 127.0.0.1 for this machine alone, or the box's own address in your network", required=True
+        _address,
+        "llm_bind_address: 127.0.0.1 for this machine alone, or the box's own address in your network",
+        required=True,
     ),
     "llm_port": Field(port, "llm_port: 4000", required=True),
     "llm_master_key": Field(text, 'llm_master_key: "{{ vault_litellm_master_key }}"', required=True),
@@ -62,11 +68,20 @@ def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
     for name, field in SETTINGS.items():
         value = declared.get(name)
         if isinstance(value, Undefined):
-            problems.append(value.problem(name) if value.name != name else Problem(name, "is not set", f"Write {field.example}"))
+            problems.append(
+                value.problem(name) if value.name != name else Problem(name, "is not set", f"Write {field.example}")
+            )
         elif value is None:
             problems.append(Problem(name, "is not set", f"Write {field.example}"))
         elif name in SECRETS and value == "":
-            problems.append(Problem(SECRETS[name], "is empty", f"Put a random value there: ansible-vault edit {VAULT_FILE}", file=VAULT_FILE))
+            problems.append(
+                Problem(
+                    SECRETS[name],
+                    "is empty",
+                    f"Put a random value there: ansible-vault edit {VAULT_FILE}",
+                    file=VAULT_FILE,
+                )
+            )
         else:
             wrong = field.check(value)
             if wrong:
@@ -86,18 +101,43 @@ def secret_problems(secrets: Mapping[str, Any], api_keys: Mapping[str, str]) -> 
     for name, value in own.items():
         vault = SECRETS.get(name, name)
         if value.lower() in PUBLISHED_SECRETS:
-            problems.append(Problem(vault, "is a key from public documentation", f"Put a random value there: ansible-vault edit {VAULT_FILE}", file=VAULT_FILE))
+            problems.append(
+                Problem(
+                    vault,
+                    "is a key from public documentation",
+                    f"Put a random value there: ansible-vault edit {VAULT_FILE}",
+                    file=VAULT_FILE,
+                )
+            )
         elif len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_SECRET_LENGTH // 4:
             problems.append(
-                Problem(vault, f"is weak (under {MIN_SECRET_LENGTH} characters, or few different ones)", "Use a random one", file=VAULT_FILE),
+                Problem(
+                    vault,
+                    f"is weak (under {MIN_SECRET_LENGTH} characters, or few different ones)",
+                    "Use a random one",
+                    file=VAULT_FILE,
+                ),
             )
         elif re.search(r"[^\x21-\x7e]", value):
-            problems.append(Problem(vault, "holds a blank, a line break or a non-ASCII character", "Use letters and digits", file=VAULT_FILE))
+            problems.append(
+                Problem(
+                    vault,
+                    "holds a blank, a line break or a non-ASCII character",
+                    "Use letters and digits",
+                    file=VAULT_FILE,
+                )
+            )
     for path, value in api_keys.items():
         if value.lower() in PUBLISHED_SECRETS:
-            problems.append(Problem(f"{path}.api_key", "is a placeholder, not a key", "Put the provider's key into the vault"))
+            problems.append(
+                Problem(f"{path}.api_key", "is a placeholder, not a key", "Put the provider's key into the vault")
+            )
         elif re.search(r"[^\x21-\x7e]", value):
-            problems.append(Problem(f"{path}.api_key", "holds a blank, a line break or a non-ASCII character", "Paste the key again"))
+            problems.append(
+                Problem(
+                    f"{path}.api_key", "holds a blank, a line break or a non-ASCII character", "Paste the key again"
+                )
+            )
     return problems + _repeated({**{SECRETS.get(name, name): value for name, value in own.items()}, **api_keys})
 
 
@@ -126,7 +166,11 @@ def unknown_variables(names: Iterable[str], roles: Iterable[Role]) -> list[Probl
         prefix = max((prefix for prefix in known if name.startswith(f"{prefix}_")), key=len, default=None)
         if prefix is not None and name not in known[prefix] and name not in PLAYBOOK_VARIABLES:
             owner = "the gateway" if prefix == "llm" else f"role {prefix}"
-            problems.append(Problem(name, f"{owner} has no variable of this name", did_you_mean(name, known[prefix]), file=OTHER_FILE))
+            problems.append(
+                Problem(
+                    name, f"{owner} has no variable of this name", did_you_mean(name, known[prefix]), file=OTHER_FILE
+                )
+            )
     return problems
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# Compose does not notice a changed file behind a mount; a changed label makes it recreate the container that reads the file.
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Compose does not notice a changed file behind a mount; a changed label makes it recreate the container that reads it.
 FILES_LABEL = "llm-gateway.files-sha256"
 
 # Names on the box are shared with everything else that runs there.

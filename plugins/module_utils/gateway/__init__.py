@@ -1,0 +1,1 @@
+"""Questions put to a running LiteLLM gateway, and what a right answer is."""

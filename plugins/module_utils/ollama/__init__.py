@@ -1,0 +1,1 @@
+"""What the collection knows about Ollama: model names, the server's HTTP API and the model registry."""

@@ -1,0 +1,252 @@
+"""A client for the HTTP API of one Ollama server."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import time
+import urllib.error
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
+from ansible.module_utils.urls import open_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Checking the sum of a big file sends nothing for minutes (Ollama server/images.go PullModel).
+PULL_SILENCE_S = 900.0
+_ANSWER_S = 30.0
+_STARTUP_ANSWER_S = 5.0
+_STARTUP_POLL_S = 0.25
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?")
+_MAX_LINE_BYTES = 1024 * 1024
+_MAX_ERROR_CHARACTERS = 500
+
+
+class ApiError(Exception):
+    """A request to the Ollama server did not succeed."""
+
+
+class Unreachable(ApiError):
+    """The server gave no answer, fell silent, or broke the connection."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"Ollama server at {url}: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class OllamaError(ApiError):
+    """The server answered with an error, or with something that is not Ollama's format.
+
+    ``status`` is the HTTP status: 200 for an error sent inside a stream. ``text`` is Ollama's own text.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that the server holds; ``digest`` is the hex sha256 of its manifest, ``size`` is in bytes."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """What a held model is and can do; ``context_length`` is in tokens, None where the model does not tell."""
+
+    family: str
+    parameter_size: str
+    quantization: str
+    capabilities: tuple[str, ...]
+    context_length: int | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of a pull; ``digest`` is empty and both byte counts are 0 for lines that are about no layer."""
+
+    status: str
+    digest: str
+    total: int
+    completed: int
+
+
+ProgressCallback = Optional[Callable[[Progress], None]]
+
+
+class Client:
+    """Talks to one Ollama server directly, never through a proxy or with credentials of a netrc file."""
+
+    def __init__(self, url: str) -> None:
+        """``url`` is the server's base address; raises ValueError when it is not one."""
+        scheme, _separator, address = url.partition("://")
+        if scheme not in ("http", "https") or not _ADDRESS.fullmatch(address):
+            # The address itself is not repeated: it may hold a password.
+            raise ValueError(
+                "The address of the Ollama server must be http:// or https:// with a host, a port and at most a path, "
+                "without user name, password and query. Write it like http://127.0.0.1:11434."
+            )
+        self.url = url.rstrip("/")
+
+    def version(self, timeout_s: float = _ANSWER_S) -> str:
+        """The server's version, for example ``0.34.2``. Raises Unreachable or OllamaError."""
+        version: str = _field(self._json("GET", "/api/version", timeout_s=timeout_s), "version", str)
+        return version
+
+    def wait(self, wait_s: float) -> str:
+        """Ask until the server answers and return its version; raises Unreachable after ``wait_s`` seconds."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            remaining = deadline - time.monotonic()
+            try:
+                return self.version(timeout_s=min(_STARTUP_ANSWER_S, max(remaining, _STARTUP_POLL_S)))
+            except Unreachable:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise
+                time.sleep(min(_STARTUP_POLL_S, remaining))
+
+    def tags(self) -> list[Model]:
+        """The models that the server holds. Raises Unreachable or OllamaError."""
+        # A nil list in Go is sent as null.
+        entries = self._json("GET", "/api/tags").get("models") or []
+        if not isinstance(entries, list):
+            raise OllamaError(200, "the answer's field 'models' is not a list")
+        return [
+            Model(_field(item, "name", str), _field(item, "digest", str), _field(item, "size", int)) for item in entries
+        ]
+
+    def show(self, name: str) -> ModelDetails:
+        """What a held model is. Raises Unreachable, or OllamaError with status 404 when it is not held."""
+        answer = self._json("POST", "/api/show", {"model": name})
+        details = _field(answer, "details", dict)
+        facts = answer.get("model_info") or {}
+        context_length = facts.get(f"{facts.get('general.architecture')}.context_length")
+        return ModelDetails(
+            family=details.get("family") or "",
+            parameter_size=details.get("parameter_size") or "",
+            quantization=details.get("quantization_level") or "",
+            capabilities=tuple(answer.get("capabilities") or ()),
+            context_length=int(context_length) if context_length else None,
+        )
+
+    def delete(self, name: str) -> None:
+        """Remove a held model. Raises Unreachable, or OllamaError with status 404 when it is not held."""
+        with self._open("DELETE", "/api/delete", {"model": name}, _ANSWER_S):
+            pass
+
+    def pull(self, name: str, on_progress: ProgressCallback = None, silence_s: float = PULL_SILENCE_S) -> None:
+        """Fetch a model; returns when the server says ``success`` last.
+
+        ``silence_s`` is how long the server may send nothing, in seconds. The server answers 200 before it looks for
+        the model and reports failures in a later line (Ollama server/routes.go PullHandler), which raises OllamaError
+        with Ollama's own text. Raises Unreachable when the stream falls silent or the connection breaks.
+        """
+        status = ""
+        with self._open("POST", "/api/pull", {"model": name, "stream": True}, silence_s) as response:
+            while True:
+                raw = response.readline(_MAX_LINE_BYTES)
+                if not raw:
+                    break
+                if not raw.strip():
+                    continue
+                line = _object(raw)
+                if line.get("error"):
+                    raise OllamaError(200, str(line["error"]))
+                status = str(line.get("status") or "")
+                if on_progress is not None:
+                    on_progress(
+                        Progress(
+                            status=status,
+                            digest=str(line.get("digest") or ""),
+                            total=int(line.get("total") or 0),
+                            completed=int(line.get("completed") or 0),
+                        )
+                    )
+        if status != "success":
+            raise Unreachable(self.url, f"the pull ended without success, its last status was {status!r}")
+
+    def _json(
+        self, method: str, path: str, payload: dict[str, Any] | None = None, timeout_s: float = _ANSWER_S
+    ) -> dict[str, Any]:
+        """Send a request and return the answer's JSON object."""
+        with self._open(method, path, payload, timeout_s) as response:
+            body: bytes = response.read()
+        return _object(body)
+
+    @contextlib.contextmanager
+    def _open(self, method: str, path: str, payload: dict[str, Any] | None, timeout_s: float) -> Iterator[Any]:
+        """Yield the open response; failures while sending or reading become Unreachable or OllamaError."""
+        try:
+            response = open_url(
+                self.url + path,
+                data=None if payload is None else json.dumps(payload).encode(),
+                headers={"Content-Type": "application/json"},
+                method=method,
+                use_proxy=False,
+                use_netrc=False,
+                timeout=timeout_s,
+            )
+            with contextlib.closing(response):
+                yield response
+        except urllib.error.HTTPError as error:
+            raise OllamaError(error.code, _error_text(error)) from error
+        except (OSError, http.client.HTTPException, UrlsConnectionError) as error:
+            raise Unreachable(self.url, _reason(error, timeout_s)) from error
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in ``raw``; raises OllamaError when there is none."""
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        start = raw[:_MAX_ERROR_CHARACTERS].decode(errors="replace").strip()
+        raise OllamaError(200, f"the answer is not Ollama's format, it starts with {start!r}")
+    return value
+
+
+def _field(item: Any, field: str, kind: type) -> Any:
+    """The field of a JSON object; raises OllamaError when it is missing or of another type."""
+    value = item.get(field) if isinstance(item, dict) else None
+    if not isinstance(value, kind):
+        raise OllamaError(200, f"the answer is not Ollama's format, it lacks the field {field!r}")
+    return value
+
+
+def _error_text(error: urllib.error.HTTPError) -> str:
+    """Ollama's own text in an error answer, else the start of the body, else the HTTP reason."""
+    try:
+        body = error.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException):
+        body = ""
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict) and parsed.get("error"):
+        return str(parsed["error"])
+    return body[:_MAX_ERROR_CHARACTERS] or str(error.reason)
+
+
+def _reason(error: Exception, timeout_s: float) -> str:
+    """What broke, in words; the same for a time-out while connecting and one while reading."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    # Before Python 3.10 a socket's time-out is a class of its own, told apart only by its text.
+    if isinstance(cause, TimeoutError) or str(cause) == "timed out":
+        return f"it sent nothing for {timeout_s:g} seconds"
+    if isinstance(cause, http.client.IncompleteRead):
+        return "the connection was cut in the middle of the answer"
+    return str(getattr(cause, "strerror", None) or cause) or type(cause).__name__

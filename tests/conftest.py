@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.plugins.loader import init_plugin_loader
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collections() -> None:
+    """Let templates find this checkout's own filters by their full names."""
+    init_plugin_loader([str(Path(__file__).parents[1] / "collections")])

@@ -1,0 +1,80 @@
+"""The filters as Ansible calls them: in a template, with variables that may not exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from plugins.filter.catalog import role_variables
+from plugins.module_utils.compose.definition import compose_definition, files_digest
+from tests.unit.catalog_samples import IMAGES, MODELS, SETTINGS
+
+ROOT = Path(__file__).parents[2]
+CONTAINER = {"image": "redis:8", "user": "1:1", "healthcheck": {}, "mem_limit": "1g", "pids_limit": 1}
+
+
+def problems(**changes: Any) -> list[str]:
+    declared = {
+        "settings": SETTINGS,
+        "providers": {},
+        "models": [MODELS[2]],
+        "images": IMAGES,
+        "gateway_box": "box",
+        "ollama_boxes": ["box"],
+        "ollama_address": "http://ollama:11434",
+        "redis_host": "redis",
+        "roles": {"redis": ["redis_image"]},
+        "variable_names": [],
+        **changes,
+    }
+    templar = Templar(DataLoader(), {"declared": declared})
+    return list(templar.template(trust_as_template("{{ declared | homelab.llm_gateway.catalog_problems }}")))
+
+
+def test_a_right_declaration_passes_through_a_template() -> None:
+    assert problems() == []
+
+
+def test_a_variable_that_does_not_exist_is_a_problem_like_any_other() -> None:
+    lines = problems(
+        providers={"openai": {"api_key": trust_as_template("{{ vault_openai_api_key }}")}},
+        settings={**SETTINGS, "llm_master_key": trust_as_template("{{ vault_litellm_master_key }}")},
+        models=[{**MODELS[2], "fallbacks": ["nobody"]}],
+    )
+    assert len(lines) == 3
+    assert any("llm_providers.openai.api_key: vault_openai_api_key is not defined" in line for line in lines)
+    assert any("llm_master_key: vault_litellm_master_key is not defined" in line for line in lines)
+
+
+def test_the_variables_of_the_roles_are_read_from_their_contracts(tmp_path: Path) -> None:
+    contract = tmp_path / "redis" / "meta" / "argument_specs.yml"
+    contract.parent.mkdir(parents=True)
+    contract.write_text(
+        "argument_specs: {main: {options: {redis_image: {type: str}}}, other: {options: {redis_port: {}}}}"
+    )
+    assert role_variables(str(tmp_path)) == {"redis": ["redis_image", "redis_port"]}
+    assert "litellm_port" in role_variables(str(ROOT / "roles"))["litellm"]
+
+
+def test_a_folder_without_roles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AnsibleFilterError, match="no role"):
+        role_variables(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", list(CONTAINER))
+def test_a_container_without_a_limit_or_a_user_is_refused(key: str) -> None:
+    container = {name: value for name, value in CONTAINER.items() if name != key}
+    with pytest.raises(ValueError, match=f"container redis of project p has no {key}"):
+        compose_definition({"redis": container}, "p", "n", "digest")
+
+
+def test_the_digest_of_the_files_follows_every_name_and_text() -> None:
+    files = {"a": {"content": "1"}, "b": {"content": "2"}}
+    digest = files_digest(files, {})
+    assert digest == files_digest({"b": {"content": "2"}}, {"a": {"content": "1", "mode": "0400"}})
+    assert digest != files_digest({"a": {"content": "2"}, "b": {"content": "1"}}, {})

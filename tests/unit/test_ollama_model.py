@@ -1,0 +1,375 @@
+"""The module run for real, its own main() with Ansible's arguments, against a small server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+
+from plugins.modules import ollama_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    RunModule = Callable[..., dict[str, Any]]
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZES = {"qwen3.5:2b": 2_700_000_000, "nomic-embed-text:latest": 274_000_000, "eva/tiny:q4": 1000}
+PLAIN_FAILURES = {
+    "nope:latest": "pull model manifest: file does not exist",
+    "huge:405b": "write /root/.ollama/models/blobs/sha256-11-partial: no space left on device",
+    "future:1b": "pull model manifest: 412:\n\nThe model requires a newer version of Ollama.",
+    "offline:1b": 'Get "https://registry.ollama.ai/v2/": dial tcp: lookup registry.ollama.ai: no such host',
+    "odd:1b": "something nobody has seen.",
+}
+
+
+def digest_of(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+class Ollama(ThreadingHTTPServer):
+    """Holds models by short name, pulls those in SIZES, and fails in the ways of the other names."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.held: dict[str, int] = {}
+        self.changes: list[tuple[str, str]] = []
+        self.hold = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Ollama
+
+    def do_GET(self) -> None:
+        if self.path == "/api/version":
+            self.send_json(200, {"version": "0.34.2"})
+        else:
+            held = self.server.held
+            models = [{"name": name, "digest": digest_of(name), "size": size} for name, size in held.items()]
+            self.send_json(200, {"models": models})
+
+    def do_POST(self) -> None:
+        name = self.model("pull")
+        self.send_response(200)
+        self.end_headers()
+        self.send_line({"status": "pulling manifest"})
+        if name in PLAIN_FAILURES:
+            self.send_line({"error": PLAIN_FAILURES[name]})
+        elif name == "silent:1b":
+            self.server.hold.wait(5)
+        elif name == "unlisted:1b":
+            self.send_line({"status": "success"})
+        elif name in SIZES:
+            size = SIZES[name]
+            for completed in (size // 2, size):
+                line = {"status": "pulling 11", "digest": "sha256:11", "total": size, "completed": completed}
+                self.send_line(line)
+            self.server.held[name] = size
+            self.send_line({"status": "success"})
+
+    def do_DELETE(self) -> None:
+        name = self.model("delete")
+        if name.startswith("stuck"):
+            self.send_json(500, {"error": "permission denied"})
+        else:
+            del self.server.held[name]
+            self.send_response(200)
+            self.end_headers()
+
+    def model(self, change: str) -> str:
+        name: str = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["model"]
+        self.server.changes.append((change, name))
+        return name
+
+    def send_json(self, status: int, value: Any) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(value).encode())
+
+    def send_line(self, value: dict[str, Any]) -> None:
+        self.wfile.write(json.dumps(value).encode() + b"\n")
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(name="ollama")
+def running_ollama() -> Iterator[Ollama]:
+    server = Ollama()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    with server:
+        yield server
+        server.hold.set()
+        server.shutdown()
+    thread.join()
+
+
+@pytest.fixture(name="run")
+def module_runner(capsys: pytest.CaptureFixture[str]) -> RunModule:
+    """Run the module and return what it prints for Ansible; nothing else may be printed."""
+
+    def run(*names: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"names": list(names), "_ansible_check_mode": check, "wait": 0, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            ollama_model.main()
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        results: dict[str, Any] = json.loads(printed.out)
+        return results
+
+    return run
+
+
+@pytest.fixture(name="dead_url")
+def address_without_server() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_missing_models_are_pulled_in_the_order_given(ollama: Ollama, run: RunModule) -> None:
+    results = run("qwen3.5:2b", "nomic-embed-text", url=ollama.url)
+    assert ollama.changes == [("pull", "qwen3.5:2b"), ("pull", "nomic-embed-text:latest")]
+    assert results["changed"] is True
+    assert results["missing"] == ["qwen3.5:2b", "nomic-embed-text:latest"]
+    assert [(entry["name"], entry["bytes"], entry["digest"]) for entry in results["pulled"]] == [
+        ("qwen3.5:2b", 2_700_000_000, digest_of("qwen3.5:2b")),
+        ("nomic-embed-text:latest", 274_000_000, digest_of("nomic-embed-text:latest")),
+    ]
+    assert all(0 <= entry["seconds"] < 5 for entry in results["pulled"])
+    assert results["models"][0] == {
+        "name": "nomic-embed-text:latest",
+        "digest": digest_of("nomic-embed-text:latest"),
+        "size": 274_000_000,
+    }
+    assert results["diff"]["before"] == ""
+    assert results["diff"]["after"] == "nomic-embed-text:latest\nqwen3.5:2b\n"
+    assert results["version"] == "0.34.2"
+
+
+def test_the_second_run_changes_nothing(ollama: Ollama, run: RunModule) -> None:
+    run("qwen3.5:2b", url=ollama.url)
+    results = run("qwen3.5:2b", url=ollama.url)
+    assert results["changed"] is False
+    assert results["missing"] == results["pulled"] == []
+    assert results["diff"]["before"] == results["diff"]["after"] == "qwen3.5:2b\n"
+    assert len(ollama.changes) == 1
+
+
+@pytest.mark.parametrize("name", ["QWEN3.5:2B", "library/qwen3.5:2b", "registry.ollama.ai/library/qwen3.5:2b"])
+def test_a_held_model_is_known_by_all_its_names(ollama: Ollama, run: RunModule, name: str) -> None:
+    ollama.held["qwen3.5:2b"] = 1
+    assert run(name, url=ollama.url)["changed"] is False
+    assert ollama.changes == []
+
+
+def test_a_model_declared_twice_is_pulled_once(ollama: Ollama, run: RunModule) -> None:
+    results = run("nomic-embed-text", "nomic-embed-text:latest", "library/Nomic-Embed-Text", url=ollama.url)
+    assert ollama.changes == [("pull", "nomic-embed-text:latest")]
+    assert results["missing"] == ["nomic-embed-text:latest"]
+
+
+def test_a_held_model_with_a_name_of_a_newer_form_is_left_alone(ollama: Ollama, run: RunModule) -> None:
+    ollama.held["eva/skill/a/b:latest"] = 7
+    results = run("eva/tiny:q4", url=ollama.url)
+    assert [model["name"] for model in results["models"]] == ["eva/skill/a/b:latest", "eva/tiny:q4"]
+
+
+def test_check_mode_tells_what_would_be_pulled(ollama: Ollama, run: RunModule) -> None:
+    ollama.held["qwen3.5:2b"] = 1
+    results = run("qwen3.5:2b", "eva/tiny:q4", url=ollama.url, check=True)
+    assert results["changed"] is True
+    assert results["missing"] == ["eva/tiny:q4"]
+    assert results["pulled"] == ollama.changes == []
+    assert results["diff"]["before"] == "qwen3.5:2b\n"
+    assert results["diff"]["after"] == "eva/tiny:q4\nqwen3.5:2b\n"
+
+
+def test_check_mode_reports_no_change_where_there_is_none(ollama: Ollama, run: RunModule) -> None:
+    ollama.held["qwen3.5:2b"] = 1
+    assert run("qwen3.5:2b", url=ollama.url, check=True)["changed"] is False
+
+
+def test_check_mode_counts_every_model_as_missing_when_no_server_answers(run: RunModule, dead_url: str) -> None:
+    results = run("qwen3.5:2b", "eva/tiny:q4", url=dead_url, check=True, wait=600)
+    assert results["changed"] is True
+    assert results["missing"] == ["qwen3.5:2b", "eva/tiny:q4"]
+    assert results["version"] == ""
+
+
+def test_check_mode_removes_nothing_when_no_server_answers(run: RunModule, dead_url: str) -> None:
+    results = run("qwen3.5:2b", url=dead_url, check=True, state="absent")
+    assert results["changed"] is False
+    assert results["removed"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (
+            "nope",
+            "Check the name in llm_models (group_vars/all/models.yml); the list is at https://ollama.com/library.",
+        ),
+        ("huge:405b", "free some space"),
+        ("future:1b", "Raise the tag of the Ollama image in group_vars/all/images.yml"),
+        ("offline:1b", "check the DNS, firewall and proxy"),
+        ("odd:1b", "The log of the Ollama container says more."),
+    ],
+)
+def test_a_failed_pull_tells_model_message_hint_and_what_was_done(
+    ollama: Ollama, run: RunModule, name: str, hint: str
+) -> None:
+    results = run("eva/tiny:q4", name, "qwen3.5:2b", url=ollama.url)
+    short = name if ":" in name else f"{name}:latest"
+    assert results["failed"] is True
+    assert results["changed"] is True
+    assert results["ollama_message"] == PLAIN_FAILURES[short]
+    assert results["msg"].startswith(f"Ollama 0.34.2 could not pull {short}: ")
+    assert " ".join(PLAIN_FAILURES[short].split()).rstrip(".") in results["msg"]
+    assert hint in results["msg"]
+    assert results["msg"].endswith("Done before it: eva/tiny:q4.")
+    assert [entry["name"] for entry in results["pulled"]] == ["eva/tiny:q4"]
+    assert ("pull", "qwen3.5:2b") not in ollama.changes
+
+
+def test_a_run_after_a_failed_one_pulls_only_the_rest(ollama: Ollama, run: RunModule) -> None:
+    run("eva/tiny:q4", "nope", url=ollama.url)
+    results = run("eva/tiny:q4", "qwen3.5:2b", url=ollama.url)
+    assert [entry["name"] for entry in results["pulled"]] == ["qwen3.5:2b"]
+
+
+def test_a_connection_that_ends_early_is_a_failure(ollama: Ollama, run: RunModule) -> None:
+    results = run("cut:1b", url=ollama.url)
+    assert "the pull ended without success, its last status was 'pulling manifest'" in results["msg"]
+    assert results["msg"].endswith("Done before it: nothing.")
+    assert results["changed"] is False
+    assert "ollama_message" not in results
+
+
+def test_a_pull_that_falls_silent_is_given_up(ollama: Ollama, run: RunModule) -> None:
+    results = run("silent:1b", url=ollama.url, timeout=0.1)
+    assert "it sent nothing for 0.1 seconds" in results["msg"]
+    assert "a pull continues where it stopped" in results["msg"]
+
+
+def test_success_without_the_model_in_the_list_is_a_failure(ollama: Ollama, run: RunModule) -> None:
+    results = run("unlisted:1b", url=ollama.url)
+    assert results["failed"] is True
+    assert "pulled unlisted:1b, but does not list it" in results["msg"]
+
+
+def test_no_server_is_told_with_its_address_and_what_to_check(run: RunModule, dead_url: str) -> None:
+    results = run("qwen3.5:2b", url=dead_url, wait=0.1)
+    assert results["failed"] is True
+    assert results["msg"] == (
+        f"No Ollama server answers at {dead_url} after 0.1 seconds: Connection refused. "
+        "Check that its container runs (docker ps) and that url is its address on this host."
+    )
+
+
+def test_another_service_on_the_address_is_told_also_in_check_mode(run: RunModule) -> None:
+    class WebPage(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebPage) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        results = run("qwen3.5:2b", url=f"http://127.0.0.1:{server.server_port}", check=True)
+        server.shutdown()
+    assert results["failed"] is True
+    assert "is not a working Ollama server: HTTP status 404" in results["msg"]
+
+
+def test_all_invalid_names_are_told_before_anything_is_pulled(ollama: Ollama, run: RunModule) -> None:
+    results = run("qwen3.5:2b", "qwen 3", "eva/", url=ollama.url)
+    assert results["failed"] is True
+    assert "'qwen 3'" in results["msg"]
+    assert "'eva/'" in results["msg"]
+    assert ollama.changes == []
+
+
+def test_a_bad_address_is_told(run: RunModule) -> None:
+    assert "Write it like http://127.0.0.1:11434" in run("qwen3.5:2b", url="127.0.0.1:11434")["msg"]
+
+
+def test_absent_removes_what_is_held_and_only_once(ollama: Ollama, run: RunModule) -> None:
+    ollama.held.update({"qwen3.5:2b": 1, "eva/tiny:q4": 2})
+    results = run("Qwen3.5:2B", "mistral", url=ollama.url, state="absent")
+    assert ollama.changes == [("delete", "qwen3.5:2b")]
+    assert results["changed"] is True
+    assert results["removed"] == ["Qwen3.5:2B"]
+    assert results["diff"]["after"] == "eva/tiny:q4\n"
+    assert run("qwen3.5:2b", url=ollama.url, state="absent")["changed"] is False
+
+
+def test_absent_in_check_mode_removes_nothing(ollama: Ollama, run: RunModule) -> None:
+    ollama.held.update({"qwen3.5:2b": 1, "eva/tiny:q4": 2})
+    results = run("qwen3.5:2b", url=ollama.url, state="absent", check=True)
+    assert results["changed"] is True
+    assert results["removed"] == ["qwen3.5:2b"]
+    assert results["diff"]["after"] == "eva/tiny:q4\n"
+    assert ollama.changes == []
+
+
+def test_a_failed_removal_tells_ollamas_message(ollama: Ollama, run: RunModule) -> None:
+    ollama.held.update({"eva/tiny:q4": 2, "stuck:1b": 1})
+    results = run("eva/tiny:q4", "stuck:1b", url=ollama.url, state="absent")
+    assert results["failed"] is True
+    assert "could not remove stuck:1b: permission denied." in results["msg"]
+    assert results["msg"].endswith("Done before it: eva/tiny:q4.")
+    assert results["removed"] == ["eva/tiny:q4"]
+
+
+def test_the_documentation_describes_the_arguments_as_they_are() -> None:
+    options = yaml.safe_load(ollama_model.DOCUMENTATION)["options"]
+    documented = {
+        name: {key: value for key, value in option.items() if key != "description"} for name, option in options.items()
+    }
+    assert documented == ollama_model.ARGUMENT_SPEC
+
+
+def test_everything_returned_is_documented(ollama: Ollama, run: RunModule) -> None:
+    documented = yaml.safe_load(ollama_model.RETURN)
+    returned = {*run("qwen3.5:2b", url=ollama.url), *run("odd:1b", url=ollama.url)}
+    assert returned - {"changed", "diff", "failed", "msg", "invocation"} == set(documented)
+
+
+def test_ansible_ships_the_module_with_what_it_imports(ollama: Ollama, tmp_path: Path) -> None:
+    arguments = json.dumps({"url": ollama.url, "names": ["eva/tiny:q4"]})
+    config = tmp_path / "ansible.cfg"
+    config.write_text("[defaults]\n")
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}"]
+    command += ["-m", "homelab.llm_gateway.ollama_model", "-a", arguments]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+    }
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "localhost | CHANGED =>" in done.stdout
+    assert ollama.changes == [("pull", "eva/tiny:q4")]
