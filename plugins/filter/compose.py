@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.compose import definition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def compose_definition(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..module_utils.gateway.receipt import receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def gateway_receipt(result: Mapping[str, Any], host: str, address: str, port: int, authorization_file: str) -> str:

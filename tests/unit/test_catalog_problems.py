@@ -247,7 +247,7 @@ def test_no_ollama_box_and_a_box_out_of_reach() -> None:
     assert any("no box runs Ollama for this gateway" in line for line in report(ollama_boxes=()))
     lines = report(ollama_boxes=("box", "other"))
     assert len(lines) == 1
-    assert lines[0].startswith("the inventory: group ollama: other: its Ollama cannot be reached from the gateway on box.")
+    assert lines[0].startswith("the inventory: group ollama: other: its Ollama cannot be reached from the gateway on ")
 
 
 def test_all_mistakes_come_at_once() -> None:

@@ -1,0 +1,66 @@
+# The verbs of this project. Each prints the command it runs.
+
+INVENTORY ?= inventory/homelab.yml
+SCENARIOS ?= default bare
+# Test images built from packages (test), the published ones (upstream), or whichever is in reach (auto).
+IMAGES ?= test
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+TOOLS := .venv/complete
+PLAY := ansible-playbook -i $(INVENTORY)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test fast check apply verify secrets lint docs lock bench clean
+
+help: ## List the verbs
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(TOOLS) ## Deploy onto a disposable box on this machine and ask it a question
+	scripts/demo
+
+test: lint fast ## Run everything: linters, fast tests, and real roles on disposable boxes
+	IMAGES=$(IMAGES) scripts/scenarios $(SCENARIOS)
+
+fast: $(TOOLS) ## Run the tests that need no Docker
+	python -m pytest
+
+check: $(TOOLS) ## Show what apply would change, without changing it
+	$(PLAY) playbooks/site.yml --check --diff
+
+apply: $(TOOLS) ## Put the gateway on its box
+	$(PLAY) playbooks/site.yml --diff
+
+verify: $(TOOLS) ## Ask the running gateway real questions
+	$(PLAY) playbooks/verify.yml
+
+secrets: $(TOOLS) ## Make the gateway's secrets, once
+	ansible-playbook playbooks/secrets.yml -i localhost,
+
+lint: $(TOOLS) ## Check the style of everything
+	yamllint --strict .
+	ruff check
+	ruff format --check
+	mypy
+	ansible-lint --offline
+
+docs: $(TOOLS) ## Write the pages of the roles anew from their contracts
+	python scripts/role_docs.py
+
+lock: $(TOOLS) ## Pin the newest tools, with hashes
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade requirements.in --output-file requirements.txt
+
+bench: $(TOOLS) ## Measure the speed of a run, as ratios
+	scripts/bench
+
+clean: $(TOOLS) ## Remove everything that demo and test left on this machine, and the tools
+	python molecule/shared/bed clean
+	rm -rf .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(TOOLS): requirements.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Install Python 3.11 or newer, such as: apt-get install python3 python3-venv" >&2; exit 2; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "Install Python's venv, such as: apt-get install python3-venv" >&2; exit 2; }
+	python3 -m venv --clear .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
+	pip install --quiet --require-hashes --requirement .venv/uv.txt
+	VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --require-hashes --requirement requirements.txt
+	touch $@

@@ -1,0 +1,295 @@
+"""What stands in the gateway's way on a box, each as one text that says what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .install import SUPPORTED, UnsupportedOs, docker_install_plan, supported_system
+
+if TYPE_CHECKING:
+    from .shapes import BoxFacts, DockerFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, Wanted
+
+ARCHITECTURES = ("amd64", "arm64")
+# community.docker's docker_compose_v2 refuses an older one (MINIMUM_COMPOSE_VERSION in its module_utils/compose_v2.py).
+COMPOSE_FLOOR = (2, 18, 0)
+# The oldest engine on which the gateway's Compose files were brought up (Debian 12's, with Compose 2.26).
+ENGINE_FLOOR = (20, 10, 0)
+_GIB = 1024**3
+# Room to leave beside the models: a tenth of what is downloaded, and never less than this.
+DISK_MARGIN_BYTES = 2 * _GIB
+_DISK_MARGIN_SHARE = 10
+# One LiteLLM worker, as measured (325 to 372 MB).
+_GATEWAY_MEMORY_BYTES = 372 * 10**6
+_MODELS_FILE = "group_vars/all/models.yml"
+_GATEWAY_FILE = "group_vars/all/gateway.yml"
+_PODMAN = (
+    "The command `docker` on this box is podman's stand-in, which the gateway does not run on. "
+    "Remove the package podman-docker and run again."
+)
+_SNAP = (
+    "Docker on this box is the snap package, which cannot read the gateway's files in /opt. "
+    "Remove it (`snap remove docker`) and run again."
+)
+_NOT_ALLOWED = (
+    "Docker is missing and docker_install is false. Install Docker Engine with Compose v2 "
+    "(https://docs.docker.com/engine/install/), or set docker_install: true."
+)
+_COMPOSE_PAGE = "https://docs.docker.com/compose/install/linux/"
+
+
+def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
+    """Every problem at once; none means that the gateway can be set up.
+
+    ``wanted`` holds ``docker_install`` and ``allow_unsupported_os`` (bools) and ``ports``, a list of mappings with
+    ``address``, ``port``, ``variable`` (what sets the port) and optionally ``project`` (our own Compose project, which
+    may hold the port), ``address_variable`` and ``file``.
+    """
+    return [
+        *_system_problems(facts, wanted),
+        *docker_problems(facts, install=bool(wanted["docker_install"])),
+        *_port_problems(facts["ports"], wanted),
+        *_model_problems(facts["models"]),
+    ]
+
+
+def box_warnings(facts: BoxFacts, wanted: Wanted) -> list[str]:
+    """What the user should know, though the gateway can be set up."""
+    warnings = []
+    if supported_system(facts["os"]) is None and wanted["allow_unsupported_os"]:
+        warnings.append(
+            f"{facts['os']['pretty_name']} is not among the supported systems ({SUPPORTED}); "
+            "going on because preflight_allow_unsupported_os is true."
+        )
+    docker = facts["docker"]
+    if docker["engine"] and not docker["running"] and docker["service"]["state"] == "inactive":
+        warnings.append("Docker is installed but stopped; this run starts it and has it start at boot.")
+    return [*warnings, *_size_warnings(facts["models"]), *_memory_warnings(facts)]
+
+
+def docker_problems(facts: BoxFacts, *, install: bool) -> list[str]:
+    """What is wrong with Docker, or with getting it when it is missing and ``install`` allows that."""
+    docker = facts["docker"]
+    if docker["kind"] == "podman":
+        return [_PODMAN]
+    if docker["kind"] == "snap":
+        return [_SNAP]
+    if not (docker["client"] and docker["engine"]):
+        return _missing_problems(facts, install=install)
+    return [*_stopped_problems(docker), *_version_problems(docker, facts["os"])]
+
+
+def _system_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
+    problems = []
+    if supported_system(facts["os"]) is None and not wanted["allow_unsupported_os"]:
+        problems.append(
+            f"{facts['os']['pretty_name']} is not among the supported systems: {SUPPORTED}. "
+            "To try it all the same, set preflight_allow_unsupported_os: true for this host."
+        )
+    if facts["os"]["arch"] not in ARCHITECTURES:
+        problems.append(
+            f"The box's architecture is {facts['os']['arch']}; the gateway's images exist for "
+            f"{' and '.join(ARCHITECTURES)} only."
+        )
+    if not facts["systemd"]:
+        problems.append(
+            "systemd does not run this box, and the gateway needs it to start Docker at boot. "
+            "Use a machine, a virtual machine or a container that systemd boots."
+        )
+    return problems
+
+
+def _missing_problems(facts: BoxFacts, *, install: bool) -> list[str]:
+    if not install:
+        return [_NOT_ALLOWED]
+    try:
+        plan = docker_install_plan(facts["os"])
+    except UnsupportedOs as error:
+        return [str(error)]
+    asked = facts["docker_repository"]
+    if not plan["repository"] or not asked or asked["reachable"]:
+        return []
+    problem = (
+        f"Docker is missing, and its package repository does not answer: {asked['url']} ({asked['error']}). "
+        "Let this box reach it, directly or by a proxy in its environment (https_proxy), or install Docker Engine "
+        "with Compose v2 yourself and run again."
+    )
+    return [problem]
+
+
+def _stopped_problems(docker: DockerFacts) -> list[str]:
+    if docker["running"]:
+        return []
+    state = docker["service"]["state"]
+    reason = f": {docker['error'].rstrip('.')}" if docker["error"] else ""
+    advice = {
+        "inactive": "",
+        "active": f"Docker's service is active, but its engine does not answer{reason}. "
+        "`journalctl -u docker` tells why.",
+        "failed": "Docker's service has failed. `journalctl -u docker` tells why; "
+        "when `systemctl restart docker` works, run again.",
+        "masked": "Docker is installed, but its service is masked. "
+        "Run `systemctl unmask docker.service` and run again.",
+        "missing": f"Docker is installed but not running{reason}, and it has no service docker.service that could be "
+        "started. Start the engine, or install it from packages, and run again.",
+    }
+    problem = advice.get(state, f"Docker's service is {state}{reason}. Wait until it is active and run again.")
+    return [problem] if problem else []
+
+
+def _version_problems(docker: DockerFacts, os_facts: OsFacts) -> list[str]:
+    problems = []
+    engine, compose = docker["engine_version"], docker["compose_version"]
+    if _older(engine, ENGINE_FLOOR):
+        problems.append(
+            f"Docker Engine {engine} is too old; the gateway needs {_dotted(ENGINE_FLOOR)} or newer. "
+            "Upgrade it (https://docs.docker.com/engine/install/) and run again."
+        )
+    if not compose:
+        problems.append(f"Docker is here, but not Compose v2 (`docker compose`). {_compose_advice(docker, os_facts)}")
+    elif _older(compose, COMPOSE_FLOOR):
+        problems.append(
+            f"Docker Compose {compose} is too old; the gateway needs {_dotted(COMPOSE_FLOOR)} or newer. "
+            f"Upgrade the package it came from, or see {_COMPOSE_PAGE}."
+        )
+    return problems
+
+
+def _compose_advice(docker: DockerFacts, os_facts: OsFacts) -> str:
+    own = {
+        ("debian", "13"): "apt-get install docker-compose",
+        ("ubuntu", "22.04"): "apt-get install docker-compose-v2",
+        ("ubuntu", "24.04"): "apt-get install docker-compose-v2",
+    }.get((os_facts["id"], os_facts["version_id"]))
+    system = supported_system(os_facts)
+    tool = "dnf" if system and system.manager == "dnf" else "apt-get"
+    community = f"{tool} install docker-compose-plugin"
+    if docker["edition"] == "community" or (system and system.manager == "dnf"):
+        return f"Run `{community}` and run again."
+    if own:
+        other = "" if docker["edition"] else f" (`{community}` where Docker came from Docker's own repository)"
+        return f"Run `{own}`{other} and run again."
+    if (os_facts["id"], os_facts["version_id"]) == ("debian", "12"):
+        return (
+            "Debian 12 has no package of it. Remove its Docker (`apt-get remove docker.io`) and run again: Docker is "
+            f"then installed from Docker's own repository. Or add the Compose plugin by hand: {_COMPOSE_PAGE}."
+        )
+    return f"Install it ({_COMPOSE_PAGE}) and run again."
+
+
+def _port_problems(ports: list[PortFacts], wanted: Wanted) -> list[str]:
+    wishes = {(str(wish["address"]), int(wish["port"])): wish for wish in wanted["ports"]}
+    problems = [_port_problem(port, wishes[port["address"], port["port"]]) for port in ports]
+    return [problem for problem in problems if problem]
+
+
+def _port_problem(port: PortFacts, wish: Wanted) -> str:
+    host = f"[{port['address']}]" if ":" in port["address"] else port["address"]
+    where = f"{host}:{port['port']}"
+    file = wish.get("file", _GATEWAY_FILE)
+    address_variable = wish.get("address_variable", "llm_bind_address")
+    if port["state"] == "no_address":
+        return (
+            f"{where}: this box has no address {port['address']} ({port['detail']}). "
+            f"Write one of its addresses in {address_variable} ({file})."
+        )
+    if port["state"] == "invalid":
+        return (
+            f"{where} cannot be listened on ({port['detail']}). Correct {address_variable} or {wish['variable']} "
+            f"({file}): an IP address and a port from 1 to 65535."
+        )
+    own = wish.get("project")
+    others = [holder for holder in port["holders"] if not (own and holder["project"] == own)]
+    if port["state"] == "free" or (port["holders"] and not others):
+        return ""
+    by = " and ".join(dict.fromkeys(_holder(holder) for holder in others))
+    taken = f"taken by {by}" if by else f"taken; `ss -ltnp 'sport = :{port['port']}'` on the box tells by what"
+    return f"Port {where} is {taken}. Stop that, or write another port in {wish['variable']} ({file})."
+
+
+def _holder(holder: PortHolder) -> str:
+    if holder["container"]:
+        project = f" of the Compose project {holder['project']}" if holder["project"] else ""
+        return f"the container {holder['container']}{project}"
+    if holder["pid"]:
+        return f"{holder['process']} (pid {holder['pid']})"
+    return "a program that could not be identified"
+
+
+def _model_problems(models: ModelsFacts) -> list[str]:
+    problems = [
+        f"Ollama's registry has no model {model['name']}. Correct the name in llm_models ({_MODELS_FILE}); "
+        "https://ollama.com/library lists what there is."
+        for model in models["items"]
+        if model["state"] == "unknown"
+    ]
+    problems += [
+        f"{model['name']!r} is not a model name: {model['detail']} Correct it in llm_models ({_MODELS_FILE})."
+        for model in models["items"]
+        if model["state"] == "invalid"
+    ]
+    return [*problems, *_disk_problems(models)]
+
+
+def _disk_problems(models: ModelsFacts) -> list[str]:
+    room, missing = models["directory"], models["missing_bytes"]
+    if room is None or missing == 0:
+        return []
+    margin = max(missing // _DISK_MARGIN_SHARE, DISK_MARGIN_BYTES)
+    short = missing + margin - room["free_bytes"]
+    if short <= 0:
+        return []
+    sizes = ", ".join(
+        f"{model['name']} {_gib(model['missing_bytes'])}" for model in models["items"] if model["missing_bytes"]
+    )
+    problem = (
+        f"Too little disk for the declared models: {_gib(missing)} are to be downloaded ({sizes}) and {_gib(margin)} "
+        f"are to stay free, but {room['path']} has {_gib(room['free_bytes'])} free. Free {_gib(short)} there, mount a "
+        f"larger disk at it, or take models out of llm_models ({_MODELS_FILE})."
+    )
+    return [problem]
+
+
+def _size_warnings(models: ModelsFacts) -> list[str]:
+    warnings = []
+    silent = [model for model in models["items"] if model["state"] == "unreachable"]
+    if silent:
+        warnings.append(
+            f"The sizes of {', '.join(model['name'] for model in silent)} are not known, so the room for them is not "
+            f"checked: {silent[0]['detail'].rstrip('.')}."
+        )
+    elsewhere = [model["name"] for model in models["items"] if model["state"] == "elsewhere"]
+    if elsewhere:
+        warnings.append(
+            f"{', '.join(elsewhere)}: not from Ollama's registry, so neither the name nor the room for it is checked."
+        )
+    return warnings
+
+
+def _memory_warnings(facts: BoxFacts) -> list[str]:
+    largest = max(facts["models"]["items"], key=lambda model: model["bytes"], default=None)
+    if not largest or not facts["memory_bytes"]:
+        return []
+    needed = largest["bytes"] + _GATEWAY_MEMORY_BYTES
+    if not largest["bytes"] or needed <= facts["memory_bytes"]:
+        return []
+    warning = (
+        f"Little memory: the model {largest['name']} takes at least {_gib(largest['bytes'])} and the gateway "
+        f"{_gib(_GATEWAY_MEMORY_BYTES)}, but this box has {_gib(facts['memory_bytes'])}. Unless a GPU holds the model, "
+        "it will not load; choose a smaller one."
+    )
+    return [warning]
+
+
+def _older(version: str, floor: tuple[int, int, int]) -> bool:
+    """Whether a version is below the floor; one without a number, such as a self-built "dev", is not judged."""
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return match is not None and tuple(int(part or 0) for part in match.groups()) < floor
+
+
+def _dotted(version: tuple[int, int, int]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"

@@ -1,0 +1,125 @@
+"""The shapes that box_facts returns and that the rules in this package read. Sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+
+class OsFacts(TypedDict):
+    """The operating system, from os-release and the kernel."""
+
+    id: str
+    id_like: list[str]
+    version_id: str
+    codename: str
+    pretty_name: str
+    arch: str  # amd64, arm64, or the kernel's own word for anything else
+
+
+class ServiceFacts(TypedDict):
+    """The systemd unit docker.service."""
+
+    state: str  # active, inactive, failed, masked, missing, or another state in systemd's words
+    enabled: bool
+    log_flags: bool  # dockerd's command line sets logging, so daemon.json must not
+
+
+class DaemonConfigFacts(TypedDict):
+    """Docker's daemon.json: only what concerns logging, for the file may hold proxy passwords."""
+
+    path: str
+    error: str  # why it cannot be read as JSON; empty when it can, or is not there
+    log: dict[str, Any]  # the keys log-driver and log-opts, where set
+
+
+class DockerFacts(TypedDict):
+    """Docker as found on the box."""
+
+    client: bool
+    engine: bool
+    kind: str  # docker, snap, podman (podman's stand-in for the command), or none
+    edition: str  # community (Docker's own packages), distribution, or empty when it does not tell
+    running: bool
+    engine_version: str
+    compose_version: str
+    cgroup_driver: str
+    error: str
+    service: ServiceFacts
+    daemon_config: DaemonConfigFacts
+    network_exists: bool | None  # None: not asked, or the engine does not answer
+    images_missing: list[str] | None
+
+
+class PortHolder(TypedDict):
+    """Who listens on a port or publishes it. Unknown texts are empty, an unknown pid is 0."""
+
+    address: str
+    pid: int
+    process: str
+    container: str
+    project: str
+
+
+class PortFacts(TypedDict):
+    """One address and port that the gateway wants."""
+
+    address: str
+    port: int
+    state: str  # free, taken, no_address (the box has no such address), or invalid
+    detail: str
+    holders: list[PortHolder]
+
+
+class PathFacts(TypedDict):
+    """Room at a path."""
+
+    path: str
+    existing: str  # the nearest directory that exists
+    free_bytes: int
+    device: int
+
+
+class ModelFacts(TypedDict):
+    """One model, as Ollama's registry knows it."""
+
+    name: str
+    state: str  # known, unknown, unreachable, elsewhere (another registry), or invalid
+    bytes: int
+    missing_bytes: int
+    detail: str
+
+
+class ModelsFacts(TypedDict):
+    """The declared models together; layers that two models share are counted once."""
+
+    directory: PathFacts | None
+    used_bytes: int
+    total_bytes: int
+    missing_bytes: int
+    items: list[ModelFacts]
+
+
+class RepositoryFacts(TypedDict):
+    """Whether Docker's own package repository answers."""
+
+    url: str
+    reachable: bool
+    error: str
+
+
+class BoxFacts(TypedDict):
+    """Everything box_facts collects."""
+
+    os: OsFacts
+    python_version: str
+    memory_bytes: int
+    systemd: bool
+    docker: DockerFacts
+    docker_repository: RepositoryFacts | None
+    ports: list[PortFacts]
+    paths: list[PathFacts]
+    models: ModelsFacts
+
+
+Wanted = Mapping[str, Any]

@@ -1,0 +1,71 @@
+"""The operating system, its memory and its disks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .shapes import OsFacts, PathFacts
+
+# The kernel's words, and those of Docker and Debian for the same machine.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def parse_os_release(text: str, machine: str) -> OsFacts:
+    """Read os-release (man 5 os-release); ``machine`` is the kernel's word for the architecture."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        key, separator, raw = line.partition("=")
+        if separator and not key.strip().startswith("#"):
+            values[key.strip()] = " ".join(shlex.split(raw))
+    return {
+        "id": values.get("ID", "linux"),
+        "id_like": values.get("ID_LIKE", "").split(),
+        "version_id": values.get("VERSION_ID", ""),
+        "codename": values.get("UBUNTU_CODENAME") or values.get("VERSION_CODENAME", ""),
+        "pretty_name": values.get("PRETTY_NAME", "") or "an unknown Linux",
+        "arch": _ARCHITECTURES.get(machine, machine),
+    }
+
+
+def read_os(root: Path = Path("/")) -> OsFacts:
+    """The system under ``root``; os-release stands in /etc or, failing that, in /usr/lib."""
+    files = [root / name for name in ("etc/os-release", "usr/lib/os-release")]
+    text = next((file.read_text(encoding="utf-8") for file in files if file.exists()), "")
+    return parse_os_release(text, platform.machine())
+
+
+def parse_memory(meminfo: str) -> int:
+    """Bytes of memory, from the text of /proc/meminfo; 0 when it does not tell."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def read_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory the box has."""
+    return parse_memory((root / "proc/meminfo").read_text(encoding="utf-8"))
+
+
+def runs_systemd(root: Path = Path("/")) -> bool:
+    """Whether systemd is the init system (the test of man 3 sd_booted)."""
+    return (root / "run/systemd/system").is_dir()
+
+
+def read_path(path: str) -> PathFacts:
+    """Free bytes where ``path`` is or would be: at its nearest directory that exists."""
+    existing = Path(path)
+    while not existing.is_dir():
+        existing = existing.parent
+    room = os.statvfs(existing)
+    return {
+        "path": path,
+        "existing": str(existing),
+        "free_bytes": room.f_bavail * room.f_frsize,
+        "device": existing.stat().st_dev,
+    }

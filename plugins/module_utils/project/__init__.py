@@ -1,0 +1,1 @@
+"""The directory of one Compose project: what is declared, what is on disk, and the steps between them."""

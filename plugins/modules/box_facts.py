@@ -1,0 +1,236 @@
+#!/usr/bin/python
+# Copyright: LLM gateway authors
+# MIT License (see LICENSE)
+"""Collect what the gateway has to know about a box, in one go."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: box_facts
+short_description: Collect what the gateway has to know about a box
+description:
+  - Reads the operating system, Docker, ports, disk space and the sizes of Ollama models, and judges nothing.
+  - Changes nothing on the box. To see whether a port can be had it is bound for a moment, never listened on.
+  - Everything that waits for an answer is asked side by side.
+version_added: 0.1.0
+author: LLM gateway authors (@homelab)
+options:
+  ports:
+    description:
+      - The addresses and ports that the gateway wants, each a mapping with O(ports[].address) (an IP address) and
+        O(ports[].port).
+      - Other keys of a mapping are ignored, so a list that also says where a port is set can be given whole.
+    type: list
+    elements: dict
+    default: []
+  paths:
+    description: Paths whose room is to be told. A path that is missing counts as its nearest directory that exists.
+    type: list
+    elements: path
+    default: []
+  models:
+    description: Names of Ollama models whose sizes are asked of O(ollama_registry).
+    type: list
+    elements: str
+    default: []
+  models_dir:
+    description: The directory that holds Ollama's models, or will. What is there already need not be loaded again.
+    type: path
+  ollama_registry:
+    description: Address of Ollama's registry.
+    type: str
+    default: https://registry.ollama.ai
+  check_docker_repository:
+    description: Where Docker is missing and would come from Docker's own package repository, ask whether that answers.
+    type: bool
+    default: false
+  docker_network:
+    description: Name of a Docker network that is looked for.
+    type: str
+    default: ""
+  docker_images:
+    description: Images that are looked for in Docker.
+    type: list
+    elements: str
+    default: []
+  answer_timeout:
+    description: Longest wait for Docker, and then for the registry and repository together, in seconds.
+    type: int
+    default: 10
+attributes:
+  check_mode:
+    support: full
+    description: The module only reads.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+"""
+
+EXAMPLES = r"""
+- name: Look at the box
+  homelab.llm_gateway.box_facts:
+    ports: [{address: 127.0.0.1, port: 4000}]
+    models: ["smollm2:135m"]
+    models_dir: /var/lib/llm-gateway/ollama
+  register: looked
+"""
+
+RETURN = r"""
+box:
+  description: What was found. Sizes are bytes. plugins/module_utils/box/shapes.py describes every key.
+  returned: always
+  type: dict
+  contains:
+    os:
+      description: The keys id, id_like, version_id, codename, pretty_name and arch (amd64, arm64 or another).
+      type: dict
+    python_version:
+      description: Version of the Python that ran the module.
+      type: str
+    memory_bytes:
+      description: Memory of the box.
+      type: int
+    systemd:
+      description: Whether systemd is the init system.
+      type: bool
+    docker:
+      description:
+        - The keys client, engine, kind (docker, snap, podman, none), edition (community, distribution), running,
+          engine_version, compose_version, cgroup_driver and error.
+        - The key service (state, enabled, log_flags), the key daemon_config (path, error, and under log only what
+          concerns logging), and network_exists and images_missing, which are null when the engine does not answer.
+      type: dict
+    docker_repository:
+      description: The keys url, reachable and error; null when it was not asked.
+      type: dict
+    ports:
+      description:
+        - For each wanted port address, port, state (free, taken, no_address, invalid), detail, and under holders
+          the address, pid, process, container and project of whoever holds it.
+      type: list
+      elements: dict
+    paths:
+      description: For each path the keys path, existing, free_bytes and device.
+      type: list
+      elements: dict
+    models:
+      description:
+        - The keys directory (as in RV(box.paths)), used_bytes, total_bytes and missing_bytes, where a layer that two
+          models share counts once.
+        - The key items with name, state (known, unknown, unreachable, elsewhere, invalid), bytes, missing_bytes and
+          detail of each model.
+      type: dict
+"""
+
+import http.client
+import platform
+import urllib.error
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
+from ansible.module_utils.urls import open_url
+
+from ..module_utils.box.docker import command_runner, read_docker
+from ..module_utils.box.install import UnsupportedOs, docker_install_plan
+from ..module_utils.box.models import size_models
+from ..module_utils.box.parallel import run_all
+from ..module_utils.box.ports import read_ports
+from ..module_utils.box.system import read_memory, read_os, read_path, runs_systemd
+from ..module_utils.ollama.registry import model_layers
+
+if TYPE_CHECKING:
+    from ..module_utils.box.shapes import BoxFacts, DockerFacts, OsFacts, RepositoryFacts
+
+
+def wanted_ports(entries: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The address and port of every entry. Raises ValueError that names the entry which lacks one."""
+    try:
+        return [(str(entry["address"]), int(entry["port"])) for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"ports: each entry needs an address and a port that is a number; got {entries}") from error
+
+
+def ask_repository(os_facts: OsFacts, docker: DockerFacts, timeout_s: float) -> RepositoryFacts | None:
+    """Ask Docker's repository for a small file of this system's; None where Docker would not come from there."""
+    if docker["client"] and docker["engine"]:
+        return None
+    try:
+        repository = docker_install_plan(os_facts)["repository"]
+    except UnsupportedOs:
+        return None
+    if repository is None:
+        return None
+    url = repository["probe_url"]
+    try:
+        open_url(url, timeout=timeout_s, use_netrc=False).close()
+    except urllib.error.HTTPError as error:
+        return {"url": url, "reachable": False, "error": f"HTTP {error.code} {error.reason}"}
+    except (OSError, http.client.HTTPException, UrlsConnectionError) as error:
+        return {"url": url, "reachable": False, "error": str(getattr(error, "reason", "") or error)}
+    return {"url": url, "reachable": True, "error": ""}
+
+
+def collect(params: dict[str, Any]) -> BoxFacts:
+    """Everything the options ask for. Raises ValueError for an option that cannot be used."""
+    timeout_s = float(params["answer_timeout"])
+    ports = wanted_ports(params["ports"])
+    os_facts = read_os()
+    docker, published = read_docker(
+        command_runner(timeout_s),
+        params["docker_network"],
+        params["docker_images"],
+        [port for _, port in ports],
+        timeout_s,
+    )
+    layers = partial(model_layers, registry_url=params["ollama_registry"], timeout_s=timeout_s)
+    directory = read_path(params["models_dir"]) if params["models_dir"] else None
+    calls: dict[str, Callable[[], Any]] = {
+        "models": partial(size_models, params["models"], layers, directory, timeout_s),
+    }
+    if params["check_docker_repository"]:
+        calls["repository"] = partial(ask_repository, os_facts, docker, timeout_s)
+    # Each call keeps to the time-out itself; the spare second is for the one that does so at the last moment.
+    outcomes = run_all(calls, timeout_s + 1)
+    for outcome in outcomes.values():
+        if outcome.error is not None:
+            raise outcome.error
+    return {
+        "os": os_facts,
+        "python_version": platform.python_version(),
+        "memory_bytes": read_memory(),
+        "systemd": runs_systemd(),
+        "docker": docker,
+        "docker_repository": outcomes["repository"].value if "repository" in outcomes else None,
+        "ports": read_ports(ports, published),
+        "paths": [read_path(path) for path in params["paths"]],
+        "models": outcomes["models"].value,
+    }
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={
+            "ports": {"type": "list", "elements": "dict", "default": []},
+            "paths": {"type": "list", "elements": "path", "default": []},
+            "models": {"type": "list", "elements": "str", "default": []},
+            "models_dir": {"type": "path"},
+            "ollama_registry": {"type": "str", "default": "https://registry.ollama.ai"},
+            "check_docker_repository": {"type": "bool", "default": False},
+            "docker_network": {"type": "str", "default": ""},
+            "docker_images": {"type": "list", "elements": "str", "default": []},
+            "answer_timeout": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        box = collect(module.params)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, box=box)
+
+
+if __name__ == "__main__":
+    main()

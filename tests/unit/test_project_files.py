@@ -1,0 +1,516 @@
+"""The module project_files, run in-process against a directory on disk, and the rules behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+
+from plugins.module_utils.project import files as project
+from plugins.modules import project_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "planted-secret-value-1\n"
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to other users")
+
+
+class Runner:
+    """Runs the module as Ansible would, and keeps everything it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], path: str) -> None:
+        self.capsys = capsys
+        self.path = path
+        self.printed = ""
+
+    def __call__(self, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"path": self.path, **options, "_ansible_check_mode": check, "_ansible_diff": True}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            project_files.main()
+        output = self.capsys.readouterr()
+        self.printed += output.out + output.err
+        result: dict[str, Any] = json.loads(output.out)
+        return result
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
+    return Runner(capsys, str(tmp_path / "box" / "redis"))
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    old = os.umask(0o022)
+    yield
+    os.umask(old)
+
+
+def declared(**changes: Any) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "files": {
+            "compose.yml": {"content": "services: {}\n"},
+            "config/redis.conf": {"content": "port 6379\n", "mode": "0640"},
+        },
+        "secrets": {"secrets/users.acl": {"content": SECRET}},
+    }
+    options.update(changes)
+    return options
+
+
+def tree(root: str) -> dict[str, tuple[str, int, bytes | None]]:
+    """Everything below a directory, the kept copy included: kind, mode and text."""
+    found: dict[str, tuple[str, int, bytes | None]] = {}
+    for directory, names, files in os.walk(root):
+        for name in names + files:
+            path = Path(directory, name)
+            info = path.lstat()
+            text = path.read_bytes() if stat.S_ISREG(info.st_mode) else None
+            found[str(path.relative_to(root))] = (stat.filemode(info.st_mode)[0], stat.S_IMODE(info.st_mode), text)
+    return found
+
+
+def without_diff_and_call(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key != "invocation"}
+
+
+def diff_of(result: dict[str, Any], name: str) -> dict[str, str]:
+    return next(item for item in result["diff"] if item["after_header"].endswith(name))
+
+
+def test_first_run_writes_everything_and_second_run_changes_nothing(run: Runner) -> None:
+    first = run(**declared())
+    second = run(**declared())
+
+    assert (first["changed"], first["existed"]) == (True, False)
+    assert first["changed_files"] == ["compose.yml", "config/redis.conf", "secrets/users.acl"]
+    assert first["changed_directories"] == [".", "config", "secrets"]
+    assert (second["changed"], second["existed"], second["changed_files"], second["diff"]) == (False, True, [], [])
+    assert first["sha256"] == second["sha256"]
+    assert tree(run.path) == {
+        "compose.yml": ("-", 0o644, b"services: {}\n"),
+        "config": ("d", 0o755, None),
+        "config/redis.conf": ("-", 0o640, b"port 6379\n"),
+        "secrets": ("d", 0o755, None),
+        "secrets/users.acl": ("-", 0o400, SECRET.encode()),
+    }
+    assert stat.S_IMODE(Path(run.path).parent.stat().st_mode) == 0o755
+
+
+def test_parents_are_open_even_under_a_strict_umask(run: Runner) -> None:
+    os.umask(0o077)
+    run(**declared())
+    assert stat.S_IMODE(Path(run.path).parent.stat().st_mode) == 0o755
+    assert stat.S_IMODE(Path(run.path).stat().st_mode) == 0o755
+    assert stat.S_IMODE(Path(run.path, "compose.yml").stat().st_mode) == 0o644
+
+
+def change_text(root: Path) -> None:
+    (root / "compose.yml").write_text("old: 1\n")
+
+
+def break_mode(root: Path) -> None:
+    (root / "secrets/users.acl").chmod(0o644)
+
+
+def add_stray_files(root: Path) -> None:
+    (root / "config/old").mkdir()
+    (root / "config/old/stray.conf").write_text("stray\n")
+    (root / "link").symlink_to("/etc/passwd")
+
+
+def lose_a_file(root: Path) -> None:
+    (root / "config/redis.conf").unlink()
+
+
+def file_became_directory(root: Path) -> None:
+    (root / "compose.yml").unlink()
+    (root / "compose.yml").mkdir()
+    (root / "compose.yml/inner").write_text("x\n")
+
+
+def directory_became_link(root: Path) -> None:
+    (root / "config/redis.conf").unlink()
+    (root / "config").rmdir()
+    (root / "config").symlink_to(root.parent)
+
+
+def nothing_there(root: Path) -> None:
+    for name in ("compose.yml", "config/redis.conf", "secrets/users.acl"):
+        (root / name).unlink()
+    for name in ("config", "secrets", "."):
+        (root / name).resolve().rmdir()
+
+
+DAMAGES = [
+    change_text,
+    break_mode,
+    add_stray_files,
+    lose_a_file,
+    file_became_directory,
+    directory_became_link,
+    nothing_there,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_repaired_and_check_mode_says_the_same_without_touching_the_disk(run: Runner, damage: Any) -> None:
+    run(**declared())
+    wanted = tree(run.path)
+    damage(Path(run.path))
+    damaged = tree(str(Path(run.path).parent))
+
+    predicted = run(check=True, **declared())
+    assert tree(str(Path(run.path).parent)) == damaged
+    real = run(**declared())
+
+    assert real["changed"] is True
+    assert without_diff_and_call(predicted) == without_diff_and_call(real)
+    assert {name: found for name, found in tree(run.path).items() if not name.startswith(".previous")} == wanted
+    assert run(**declared())["changed"] is False
+    assert SECRET.strip() not in run.printed
+
+
+def test_check_mode_on_an_untouched_box_creates_nothing(run: Runner, tmp_path: Path) -> None:
+    options = declared(directories={str(tmp_path / "data/redis"): {"mode": "0700"}, "run": {"mode": "0750"}})
+    predicted = run(check=True, **options)
+    assert list(tmp_path.iterdir()) == []
+    assert without_diff_and_call(predicted) == without_diff_and_call(run(**options))
+
+
+def test_undeclared_files_are_named_and_stay_without_prune(run: Runner) -> None:
+    run(**declared())
+    add_stray_files(Path(run.path))
+    assert run(prune=False, **declared())["changed"] is False
+    assert run(**declared())["removed_files"] == ["config/old/", "config/old/stray.conf", "link"]
+    assert Path("/etc/passwd").exists()
+
+
+def test_without_prune_a_directory_with_undeclared_files_is_not_replaced_by_a_file(run: Runner) -> None:
+    run(**declared())
+    file_became_directory(Path(run.path))
+    failed = run(prune=False, **declared())
+    assert failed["failed"] is True
+    assert "compose.yml is a directory with files in it" in failed["msg"]
+    assert Path(run.path, "compose.yml/inner").exists()
+
+
+@AS_ROOT
+def test_owner_is_set_repaired_and_shown(run: Runner) -> None:
+    options: dict[str, Any] = {
+        "files": {"a.conf": {"content": "a\n", "owner": 999, "group": "998"}, "b.conf": {"content": "b\n"}}
+    }
+    run(**options)
+    os.chown(Path(run.path, "a.conf"), 0, 0)
+    os.chown(Path(run.path, "b.conf"), 1000, 1000)
+    repaired = run(**options)
+
+    assert repaired["changed_files"] == ["a.conf", "b.conf"]
+    assert diff_of(repaired, "a.conf (attributes)") == {
+        "before_header": run.path + "/a.conf (attributes)",
+        "after_header": run.path + "/a.conf (attributes)",
+        "before": "mode: 0644\nowner: 0\ngroup: 0\n",
+        "after": "mode: 0644\nowner: 999\ngroup: 998\n",
+    }
+    assert (Path(run.path, "a.conf").stat().st_uid, Path(run.path, "b.conf").stat().st_uid) == (999, 0)
+
+
+@AS_ROOT
+def test_previous_copy_keeps_owner_and_mode_and_restore_brings_them_back(run: Runner) -> None:
+    options = declared(secrets={"secrets/users.acl": {"content": SECRET, "owner": 999, "group": 999, "mode": "0440"}})
+    run(**options)
+    run(**declared(secrets={"secrets/users.acl": {"content": "another-secret\n"}}))
+    kept = Path(run.path, ".previous/secrets/users.acl").stat()
+    assert (kept.st_uid, kept.st_gid, stat.S_IMODE(kept.st_mode)) == (999, 999, 0o440)
+
+    run(state="restored")
+    back = Path(run.path, "secrets/users.acl").stat()
+    assert (back.st_uid, back.st_gid, stat.S_IMODE(back.st_mode)) == (999, 999, 0o440)
+    assert run(**options)["changed"] is False
+
+
+def test_restored_goes_back_to_the_state_before_the_last_change(run: Runner) -> None:
+    run(**declared())
+    Path(run.path, "link").symlink_to("compose.yml")
+    before = tree(run.path)
+    run(files={"compose.yml": {"content": "broken\n"}, "new.yml": {"content": "new\n"}})
+
+    predicted = run(check=True, state="restored")
+    restored = run(state="restored")
+
+    assert without_diff_and_call(predicted) == without_diff_and_call(restored)
+    assert restored["changed"] is True
+    assert restored["removed_files"] == ["new.yml"]
+    assert restored["changed_files"] == ["compose.yml", "config/redis.conf", "link", "secrets/users.acl"]
+    assert {name: found for name, found in tree(run.path).items() if not name.startswith(".previous")} == before
+    assert stat.S_IMODE(Path(run.path, ".previous").stat().st_mode) == 0o700
+    assert run(state="restored")["changed"] is False
+    assert SECRET.strip() not in run.printed
+
+
+def test_restored_without_a_copy_says_so(run: Runner) -> None:
+    run(**declared())
+    failed = run(state="restored")
+    assert failed["failed"] is True
+    assert "holds no copy of a previous state" in failed["msg"]
+    assert not Path(run.path, ".previous").exists()
+
+
+def test_no_copy_is_kept_when_nothing_changes_or_none_is_wanted(run: Runner) -> None:
+    run(**declared())
+    run(**declared())
+    run(previous=False, files={"compose.yml": {"content": "new\n"}})
+    assert [item.name for item in Path(run.path).iterdir()] == ["compose.yml"]
+
+
+class Killed(BaseException):
+    """Stands for a run that ends in the middle."""
+
+
+def kill_while_writing(run: Runner, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        moves: list[str] = []
+
+        def second_move_never_happens(_module: Any, source: str, target: str) -> None:
+            if moves:
+                raise Killed
+            moves.append(target)
+            Path(source).replace(target)
+
+        patch.setattr(AnsibleModule, "atomic_move", second_move_never_happens)
+        arguments = {"path": run.path, **options, "_ansible_check_mode": False}
+        with patch_module_args(arguments), pytest.raises(Killed):
+            project_files.main()
+
+
+def test_run_killed_half_way_converges_and_the_good_copy_survives(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = declared()
+    new = declared(files={"a.yml": {"content": "new a\n"}, "b.yml": {"content": "new b\n"}})
+    run(**good)
+    before = tree(run.path)
+    kill_while_writing(run, new, monkeypatch)
+    assert Path(run.path, "a.yml").exists()
+    assert not Path(run.path, "b.yml").exists()
+
+    assert run(**new)["changed_files"] == ["b.yml"]
+    assert run(**new)["changed"] is False
+    run(state="restored")
+    assert {name: found for name, found in tree(run.path).items() if not name.startswith(".previous")} == before
+
+
+def test_restorable_says_whether_going_back_reaches_the_state_before_this_run(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(**declared())["restorable"] is False
+    assert run(**declared())["restorable"] is False
+    new: dict[str, Any] = {"files": {"a.yml": {"content": "a\n"}, "b.yml": {"content": "b\n"}}}
+    assert run(check=True, **new)["restorable"] is True
+    assert run(check=True, previous=False, **new)["restorable"] is False
+    assert run(**new)["restorable"] is True
+    only_data = run(**new, directories={str(tmp_path / "data"): {}})
+    assert (only_data["changed"], only_data["restorable"]) == (True, False)
+    kill_while_writing(run, declared(), monkeypatch)
+    assert run(**declared())["restorable"] is True
+    assert run(**declared())["restorable"] is False
+
+
+def test_killed_first_run_does_not_count_as_a_project_to_go_back_to(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_while_writing(run, declared(), monkeypatch)
+    again = run(**declared())
+    assert (again["changed"], again["existed"], again["restorable"]) == (True, False, False)
+    assert not Path(run.path, ".previous").exists()
+    assert run(**declared())["existed"] is True
+
+
+def test_absent_removes_the_project_and_no_data(run: Runner, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    run(**declared(directories={str(data): {}}))
+    (data / "dump.rdb").write_text("data")
+    Path(run.path, "link").symlink_to(data)
+
+    predicted = run(check=True, state="absent")
+    assert Path(run.path).exists()
+    removed = run(state="absent")
+
+    assert without_diff_and_call(predicted) == without_diff_and_call(removed)
+    assert (removed["changed"], removed["existed"]) == (True, True)
+    assert "compose.yml" in removed["removed_files"]
+    assert not Path(run.path).exists()
+    assert (data / "dump.rdb").read_text() == "data"
+    assert run(state="absent")["changed"] is False
+    assert SECRET.strip() not in run.printed
+
+
+def test_data_directory_keeps_what_a_container_made_of_it(run: Runner, tmp_path: Path) -> None:
+    data = tmp_path / "data/redis"
+    options = declared(directories={str(data): {}})
+    assert str(data) in run(**options)["changed_directories"]
+    data.chmod(0o700)
+    (data / "dump.rdb").write_text("data")
+    assert run(**options)["changed"] is False
+    assert run(**declared(directories={str(data): {"mode": "0750"}}))["changed_directories"] == [str(data)]
+    assert (data / "dump.rdb").exists()
+
+
+def test_mode_of_the_project_itself_can_be_declared(run: Runner) -> None:
+    run(**declared(directories={".": {"mode": "0750"}}))
+    assert stat.S_IMODE(Path(run.path).stat().st_mode) == 0o750
+
+
+def test_diff_shows_files_and_hides_secrets(run: Runner) -> None:
+    first = run(**declared())
+    changed = run(
+        files={
+            "compose.yml": {"content": "services: {new: 1}\n"},
+            "config/redis.conf": {"content": "port 1\n", "mode": "0640"},
+        },
+        secrets={"secrets/users.acl": {"content": "other-planted-value\n"}},
+    )
+    assert diff_of(changed, "compose.yml")["before"] == "services: {}\n"
+    assert diff_of(changed, "compose.yml")["after"] == "services: {new: 1}\n"
+    assert diff_of(changed, "redis.conf")["before"] == "port 6379\n"
+    assert diff_of(first, "users.acl")["after"] == "(secret, not shown; new)\n"
+    assert diff_of(changed, "users.acl")["before"] == "(secret, not shown)\n"
+    assert diff_of(changed, "users.acl")["after"] == "(secret, not shown; changed)\n"
+    assert SECRET.strip() not in run.printed
+    assert "other-planted-value" not in run.printed
+
+
+def test_former_secrets_are_not_shown_when_removed_or_declared_as_files(run: Runner) -> None:
+    run(secrets={"a.env": {"content": SECRET}, "b.env": {"content": SECRET + "b"}})
+    result = run(files={"a.env": {"content": "nothing secret\n"}})
+    assert diff_of(result, "a.env")["before"] == "(old content not shown)\n"
+    assert diff_of(result, "b.env")["before"] == "(file, content not shown)\n"
+    assert SECRET.strip() not in run.printed
+
+
+def test_secret_does_not_mask_paths_numbers_or_modes(run: Runner) -> None:
+    me, mine = os.geteuid(), os.getegid()
+    result = run(
+        files={"note.txt": {"content": f"owner {me} mode 0400 box redis\n"}},
+        secrets={"users.acl": {"content": SECRET, "owner": me, "group": mine, "mode": "0400"}},
+    )
+    assert diff_of(result, "note.txt")["after"] == f"owner {me} mode 0400 box redis\n"
+    assert "********" not in run.printed
+    assert result["invocation"]["module_args"]["secrets"]["users.acl"] == {
+        "content": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER",
+        "owner": me,
+        "group": mine,
+        "mode": "0400",
+    }
+
+
+def test_hash_follows_names_and_texts_and_not_order_or_modes(run: Runner) -> None:
+    base = {"a": {"content": "1"}, "b": {"content": "2"}}
+    first = run(check=True, files=base)["sha256"]
+    assert run(check=True, files={"b": {"content": "2", "mode": "0600"}, "a": {"content": "1"}})["sha256"] == first
+    assert run(check=True, files={"a": {"content": "12"}, "b": {"content": ""}})["sha256"] != first
+    assert run(check=True, files={"a": {"content": "2"}, "b": {"content": "1"}})["sha256"] != first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"files": {"../x": {"content": ""}}}, "'../x' must be a path relative to the project"),
+        ({"files": {"a/../../x": {"content": ""}}}, "without '..'"),
+        ({"files": {"/etc/x": {"content": ""}}}, "relative to the project"),
+        ({"files": {".": {"content": ""}}}, "must name a file"),
+        ({"files": {".previous/x": {"content": ""}}}, "kept for the copy"),
+        ({"files": {"a": {"content": "x", "mode": 420}}}, "quoted octal string"),
+        ({"files": {"a": {"content": "x", "mode": "u=rw"}}}, "quoted octal string"),
+        ({"files": {"a": {"content": {"k": 1}}}}, "content must be text, not dict"),
+        ({"files": {"a": {}}}, "content must be text, not missing"),
+        ({"files": {"a": {"content": "x", "secret": True}}}, "declare the file under the option secrets"),
+        ({"files": {"a": {"content": "x", "modus": "0644"}}}, "unknown key modus"),
+        ({"files": {"a": {"content": "x", "owner": ""}}}, "owner must be a name or a number"),
+        ({"files": {"a": {"content": "x", "owner": -1}}}, "owner must not be negative"),
+        ({"files": {"a": {"content": "x", "owner": "no-such-user-here"}}}, "there is no user 'no-such-user-here'"),
+        ({"files": {"a": {"content": "x"}, "a/b": {"content": "x"}}}, "needs it to be a directory"),
+        ({"files": {"a": {"content": "x"}}, "secrets": {"a": {"content": SECRET}}}, "declared twice"),
+        ({"secrets": {"a": SECRET}}, "secrets: 'a' must be a dictionary"),
+        ({"secrets": {"a": {"content": SECRET, "mode": "0444"}}}, "opens a secret to everyone"),
+        ({"secrets": {"a": {"content": ""}}}, "the content is empty"),
+        ({"secrets": {"a": {"content": "x1y2"}}}, "too short"),
+        ({"directories": {"../data": {}}}, "without '..'"),
+        ({"directories": {"/var/../etc": {}}}, "without '..'"),
+    ],
+)
+def test_bad_declaration_is_refused_before_anything_is_written(run: Runner, options: dict[str, Any], said: str) -> None:
+    failed = run(**options)
+    assert failed["failed"] is True
+    assert said in failed["msg"]
+    assert not Path(run.path).exists()
+    assert SECRET.strip() not in run.printed
+
+
+def test_all_mistakes_are_reported_at_once(run: Runner) -> None:
+    failed = run(files={"../a": {"content": "x"}, "b": {"content": 1}}, directories={run.path + "/data": {}})
+    assert len(failed["msg"].splitlines()) == 3
+    assert "lies inside the project directory" in failed["msg"]
+
+
+@pytest.mark.parametrize("path", ["/", "/opt", "/opt/", "relative/dir", "/opt/x/../..", "//etc"])
+def test_paths_whose_pruning_could_harm_the_system_are_refused(path: str) -> None:
+    with pytest.raises(project.DeclarationError):
+        project.check_project_path(path)
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_project_path_that_is_a_link_is_refused(run: Runner, tmp_path: Path, state: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    Path(run.path).parent.mkdir()
+    Path(run.path).symlink_to(tmp_path / "elsewhere")
+    failed = run(state=state, **declared())
+    assert "it is no directory (link)" in failed["msg"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_owner_that_is_not_on_the_box_yet_is_only_a_warning_in_check_mode(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    result = run(check=True, files={"a": {"content": "x\n", "owner": "no-such-user-here"}})
+    assert result["changed"] is True
+    assert warned == ["files: 'a': there is no user 'no-such-user-here' on this box"]
+
+
+def test_new_secret_is_never_open_to_others_while_it_is_written(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    original = AnsibleModule.atomic_move
+
+    def watched(self: Any, source: str, target: str) -> None:
+        original(self, source, target)
+        modes.append(stat.S_IMODE(Path(target).stat().st_mode))
+
+    monkeypatch.setattr(AnsibleModule, "atomic_move", watched)
+    run(secrets={"a": {"content": SECRET}})
+    Path(run.path, "a").chmod(0o644)
+    run(secrets={"a": {"content": SECRET + "new"}})
+    assert len(modes) == 2
+    assert all(mode & 0o077 == 0 for mode in modes)
+
+
+def test_unwritable_place_is_reported_with_its_path(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "box").write_text("a file where a directory is needed")
+    failed = run(**declared())
+    assert failed["failed"] is True
+    assert str(tmp_path / "box") in failed["msg"]
+
+
+def test_large_or_binary_text_is_not_printed() -> None:
+    entry = project.Entry("file", 0o644, 0, 0, b"\xff\xfe")
+    large = project.Entry("file", 0o644, 0, 0, b"x" * (project.LARGEST_DIFF_BYTES + 1))
+    steps = [project.Step("remove", "a", "/p/q/a", None, entry), project.Step("remove", "b", "/p/q/b", None, large)]
+    assert [item["before"] for item in project.describe_steps(steps)] == [
+        "(2 bytes that are no text)\n",
+        "(large file, content not shown)\n",
+    ]
