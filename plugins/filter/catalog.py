@@ -15,6 +15,9 @@ from jinja2 import Undefined as JinjaUndefined
 from ..module_utils.catalog import plan, settings
 from ..module_utils.catalog.fields import Undefined
 
+# The roles beside this plugin, in a checkout as in an installed collection.
+ROLES_DIR = Path(__file__).resolve().parents[2] / "roles"
+
 _NAME_IN_MESSAGE = re.compile(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined")
 
 
@@ -37,7 +40,6 @@ def plain(value: Any) -> Any:
 def declaration(declared: Any) -> plan.Declaration:
     """Build the typed declaration from the mapping that ``playbooks/tasks/plan.yml`` puts together."""
     given = plain(declared)
-    roles = tuple(settings.Role(name, tuple(variables)) for name, variables in given["roles"].items())
     return plan.Declaration(
         settings=given["settings"],
         providers=given["providers"],
@@ -48,23 +50,24 @@ def declaration(declared: Any) -> plan.Declaration:
         ollama_address=given["ollama_address"],
         redis_host=given["redis_host"],
         variable_names=tuple(given.get("variable_names", ())),
-        roles=roles,
+        roles=roles_of(ROLES_DIR),
     )
 
 
-def role_variables(roles_dir: str) -> dict[str, list[str]]:
-    """Return the variables that each role declares, read from ``meta/argument_specs.yml`` in the folder of roles.
+def roles_of(folder: Path) -> tuple[settings.Role, ...]:
+    """Return the roles of a folder with the variables they declare in ``meta/argument_specs.yml``.
 
     Raises:
         AnsibleFilterError: there is no role in that folder.
     """
-    declared = {}
-    for path in sorted(Path(roles_dir).glob("*/meta/argument_specs.yml")):
+    roles = []
+    for path in sorted(folder.glob("*/meta/argument_specs.yml")):
         entry_points = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()
-        declared[path.parts[-3]] = [name for entry in entry_points for name in entry.get("options", {})]
-    if not declared:
-        raise AnsibleFilterError(f"no role with meta/argument_specs.yml in {roles_dir}")
-    return declared
+        names = tuple(name for entry in entry_points for name in entry.get("options", {}))
+        roles.append(settings.Role(path.parts[-3], names))
+    if not roles:
+        raise AnsibleFilterError(f"no role with meta/argument_specs.yml in {folder}")
+    return tuple(roles)
 
 
 @accept_lazy_markers
@@ -93,4 +96,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan, "role_variables": role_variables}
+        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan}

@@ -675,9 +675,7 @@ class Machine:
         if body.get("parameters"):
             parameters = {**self.parameters(base), **body["parameters"]}
             added.append(small_layer("params", compact_json(dict(sorted(parameters.items())))))
-        for key in ("template", "system"):
-            if body.get(key):
-                added.append(small_layer(key, str(body[key]).encode()))
+        added += [small_layer(key, str(body[key]).encode()) for key in ("template", "system") if body.get(key)]
         if body.get("messages"):
             added.append(small_layer("messages", compact_json(body["messages"])))
         if body.get("license"):

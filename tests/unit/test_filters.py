@@ -10,7 +10,8 @@ from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from plugins.filter.catalog import role_variables
+from plugins.filter.catalog import ROLES_DIR, roles_of
+from plugins.module_utils.catalog.settings import Role
 from plugins.module_utils.compose.definition import compose_definition, files_digest
 from tests.unit.catalog_samples import IMAGES, MODELS, SETTINGS
 
@@ -28,7 +29,6 @@ def problems(**changes: Any) -> list[str]:
         "ollama_boxes": ["box"],
         "ollama_address": "http://ollama:11434",
         "redis_host": "redis",
-        "roles": {"redis": ["redis_image"]},
         "variable_names": [],
         **changes,
     }
@@ -38,6 +38,12 @@ def problems(**changes: Any) -> list[str]:
 
 def test_a_right_declaration_passes_through_a_template() -> None:
     assert problems() == []
+
+
+def test_a_misspelt_role_variable_is_found_by_the_contracts_of_the_roles() -> None:
+    lines = problems(variable_names=["litellm_prot", "litellm_port"])
+    assert len(lines) == 1
+    assert "litellm_prot: role litellm has no variable of this name. Did you mean 'litellm_port'?" in lines[0]
 
 
 def test_a_variable_that_does_not_exist_is_a_problem_like_any_other() -> None:
@@ -57,13 +63,14 @@ def test_the_variables_of_the_roles_are_read_from_their_contracts(tmp_path: Path
     contract.write_text(
         "argument_specs: {main: {options: {redis_image: {type: str}}}, other: {options: {redis_port: {}}}}"
     )
-    assert role_variables(str(tmp_path)) == {"redis": ["redis_image", "redis_port"]}
-    assert "litellm_port" in role_variables(str(ROOT / "roles"))["litellm"]
+    assert roles_of(tmp_path) == (Role("redis", ("redis_image", "redis_port")),)
+    own = {role.name: role.variables for role in roles_of(ROLES_DIR)}
+    assert "litellm_port" in own["litellm"]
 
 
 def test_a_folder_without_roles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnsibleFilterError, match="no role"):
-        role_variables(str(tmp_path))
+        roles_of(tmp_path)
 
 
 @pytest.mark.parametrize("key", list(CONTAINER))

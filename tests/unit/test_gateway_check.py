@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StandIn
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name in the base class)
+    def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet."""
 
     def do_GET(self) -> None:

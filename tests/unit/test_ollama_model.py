@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"qwen3.5:2b": 2_700_000_000, "nomic-embed-text:latest": 274_000_000, "eva/tiny:q4": 1000}
 PLAIN_FAILURES = {
     "nope:latest": "pull model manifest: file does not exist",
-    "huge:405b": "write /root/.ollama/models/blobs/sha256-11-partial: no space left on device",
+    "huge:405b": "write /ollama/.ollama/models/blobs/sha256-11-partial: no space left on device",
     "future:1b": "pull model manifest: 412:\n\nThe model requires a newer version of Ollama.",
     "offline:1b": 'Get "https://registry.ollama.ai/v2/": dial tcp: lookup registry.ollama.ai: no such host',
     "odd:1b": "something nobody has seen.",

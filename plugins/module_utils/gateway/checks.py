@@ -256,7 +256,7 @@ class Gateway:
             )
 
     @contextmanager
-    def _open(  # noqa: PLR0917 (one request, told in full)
+    def _open(
         self, method: str, path: str, body: dict[str, Any] | None, key: str | None, timeout: float, late: str
     ) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
         """Send a request, give the answer with its headers read, and turn every network error into NoAnswer.

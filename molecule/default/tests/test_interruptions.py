@@ -1,0 +1,39 @@
+"""A run that was killed half way and started again ends where an undisturbed run does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import on_boxes
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+SLOW: list[dict[str, Any]] = [
+    {"name": "local", "backends": [{"provider": "ollama", "model": "smollm2:135m"}]},
+    {"name": "slow", "backends": [{"provider": "ollama", "model": "test/slow"}]},
+]
+
+
+def assert_converges(host: Host, **variables: Any) -> None:
+    run = on_boxes.play("site", **variables)
+    assert run.rc == 0, run.output
+    again = on_boxes.play("site", **variables)
+    assert (again.rc, again.recap("changed")) == (0, 0), again.output
+    for container in on_boxes.CONTAINERS:
+        assert host.check_output(f"docker inspect -f '{{{{.State.Health.Status}}}}' {container}") == "healthy"
+
+
+def test_killed_during_a_pull(host: Host) -> None:
+    on_boxes.play_until("models | Pull", llm_models=SLOW)
+    assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("local"))[0] == 200
+    assert_converges(host, llm_models=SLOW)
+    assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("slow"))[0] == 200
+
+
+def test_killed_while_the_containers_start(host: Host) -> None:
+    on_boxes.play_until("Start and wait for the containers of litellm", litellm_drain_timeout=30)
+    # What runs on the box would go on without the control machine; a power cut would not leave it.
+    host.run("pkill -KILL -f 'docker.compose'")
+    assert_converges(host, litellm_drain_timeout=30)
+    assert_converges(host)

@@ -1,0 +1,32 @@
+"""Services that are switched off leave containers and files behind nowhere, and their data in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import on_boxes
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+
+def test_containers_and_files_are_gone(host: Host) -> None:
+    assert host.check_output("docker ps -aq") == ""
+    assert host.check_output("ls -A /opt/llm-gateway") == ""
+
+
+def test_data_stays(host: Host) -> None:
+    assert host.file("/var/lib/llm-gateway/redis/appendonlydir").exists
+    assert host.check_output("find /var/lib/llm-gateway/ollama -type f | grep -c smollm2") != "0"
+
+
+def test_removing_again_changes_nothing() -> None:
+    run = on_boxes.play("site", redis_enabled=False, ollama_enabled=False, litellm_enabled=False)
+    assert (run.rc, run.recap("changed")) == (0, 0), run.output
+
+
+def test_everything_comes_back_with_its_models(host: Host) -> None:
+    run = on_boxes.play("site")
+    assert run.rc == 0, run.output
+    assert "models | Pull" not in [line for line in run.output.splitlines() if line.startswith("changed")]
+    assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("local"))[0] == 200

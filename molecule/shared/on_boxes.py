@@ -1,0 +1,151 @@
+"""What the tests of all scenarios do with boxes: run the user's playbooks, look at a box, ask its gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from testinfra.host import Host
+
+ROOT = Path(__file__).parents[2]
+BED = ROOT / ".bed"
+CONTAINERS = ("llm-gateway-redis", "llm-gateway-ollama", "llm-gateway-litellm-1")
+KEY_HEADER = "/opt/llm-gateway/litellm/secrets/authorization.header"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of a playbook.
+
+    Attributes:
+        rc: exit status.
+        output: everything it printed.
+    """
+
+    rc: int
+    output: str
+
+    def recap(self, word: str) -> int:
+        """Return a number of the recap of the only host, such as ``changed``."""
+        line = self.output.split("PLAY RECAP", 1)[1]
+        return int(line.split(f"{word}=", 1)[1].split()[0])
+
+
+def playbook_command(name: str, variables: Mapping[str, Any], *options: str) -> list[str]:
+    """Return the command that a user would type, with the bed's images and secrets."""
+    inventory = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+    extra = ["-e", f"@{BED}/pins.yml", "-e", f"@{BED}/secrets.yml", "-e", json.dumps(dict(variables))]
+    return ["ansible-playbook", "-i", str(inventory), f"playbooks/{name}.yml", *extra, *options]
+
+
+def play(name: str = "site", *options: str, **variables: Any) -> Run:
+    """Run one of the user's playbooks to its end."""
+    command = playbook_command(name, variables, *options)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    return Run(done.returncode, done.stdout)
+
+
+def play_until(moment: str, **variables: Any) -> None:
+    """Run the site playbook and kill it, with all its children here, as soon as it prints ``moment``.
+
+    Raises:
+        AssertionError: it ended without printing it.
+    """
+    command = playbook_command("site", variables)
+    running = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with running:
+        assert running.stdout is not None
+        seen = []
+        for line in running.stdout:
+            seen.append(line)
+            if moment in line:
+                # Let it get into the task that it has just announced.
+                time.sleep(2)
+                os.killpg(running.pid, signal.SIGKILL)
+                return
+    raise AssertionError("".join(seen[-40:]))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a user: the checkout's own configuration, none of molecule's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+
+
+def secrets() -> dict[str, str]:
+    """Return the secrets that the bed planted, by their vault names."""
+    return dict(yaml.safe_load((BED / "secrets.yml").read_text()))
+
+
+def started_at(host: Host) -> dict[str, str]:
+    """Return when each container of the gateway was started."""
+    found = host.run("docker inspect -f '{{.Name}} {{.State.StartedAt}}' " + " ".join(CONTAINERS))
+    return dict(line.lstrip("/").split() for line in found.stdout.splitlines())
+
+
+def snapshot(host: Host) -> dict[str, str]:
+    """Return what must not change when a run is refused: files, containers, networks and models.
+
+    Parts of a model that a failed pull leaves do not count: the next pull goes on from them.
+    """
+    return {
+        "files": host.check_output(
+            "find /opt/llm-gateway /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort; "
+            "find /opt/llm-gateway /var/lib/llm-gateway -printf '%p %M %U %G\\n' 2>/dev/null"
+            " | grep -v -e /redis/ -e partial | sort"
+        ),
+        "containers": host.check_output("docker ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.Image}}' | sort"),
+        "started": json.dumps(started_at(host)),
+        "networks": host.check_output("docker network ls -q | sort"),
+    }
+
+
+def ask(
+    host: Host, path: str, body: Mapping[str, Any] | None = None, headers: tuple[str, ...] = (f"@{KEY_HEADER}",)
+) -> tuple[int, dict[str, str], Any]:
+    """Ask the gateway on the box; return status, headers (small letters) and the body, parsed when it is JSON."""
+    command = ["curl", "-sS", "-m", "60", "-D", "-", f"http://127.0.0.1:4000{path}"]
+    for header in headers:
+        command += ["-H", header]
+    if body is not None:
+        command += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+    head, _, text = host.check_output(shlex.join(command)).replace("\r\n", "\n").partition("\n\n")
+    status, *lines = head.splitlines()
+    found = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+    try:
+        return int(status.split()[1]), found, json.loads(text)
+    except ValueError:
+        return int(status.split()[1]), found, text
+
+
+def chat(model: str, **more: Any) -> dict[str, Any]:
+    """Return the body of a short question."""
+    return {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 60, **more}
+
+
+def provider_fault(host: Host, fault: str | None, **more: Any) -> None:
+    """Switch a fault of the provider stand-ins; None ends it."""
+    body = json.dumps({"provider": "*", "fault": fault, **more})
+    url = "http://providers.test:8080/_double/fault"
+    host.check_output(f"curl -sSf -X POST {url} -H 'Content-Type: application/json' -d '{body}'")
