@@ -2,15 +2,13 @@
 
 INVENTORY ?= inventory/homelab.yml
 SCENARIOS ?= default bare
-# Test images built from packages (test), the published ones (upstream), or whichever is in reach (auto).
-IMAGES ?= test
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 TOOLS := .venv/complete
 PLAY := ansible-playbook -i $(INVENTORY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check apply verify secrets lint docs lock bench clean
+.PHONY: help demo test fast scenarios check apply verify secrets lint docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -18,11 +16,13 @@ help: ## List the verbs
 demo: $(TOOLS) ## Deploy onto a disposable box on this machine and ask it a question
 	scripts/demo
 
-test: lint fast ## Run everything: linters, fast tests, and real roles on disposable boxes
-	IMAGES=$(IMAGES) scripts/scenarios $(SCENARIOS)
+test: lint fast scenarios ## Run everything: linters, fast tests, and real roles on disposable boxes
 
 fast: $(TOOLS) ## Run the tests that need no Docker
 	python -m pytest
+
+scenarios: $(TOOLS) ## Run the real roles on disposable boxes
+	scripts/scenarios $(SCENARIOS)
 
 check: $(TOOLS) ## Show what apply would change, without changing it
 	$(PLAY) playbooks/site.yml --check --diff

@@ -93,6 +93,11 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
 
 
+def upstream() -> bool:
+    """Whether the boxes run the published images, which cannot be told to fail."""
+    return (BED / "images").read_text().strip() == "upstream"
+
+
 def secrets() -> dict[str, str]:
     """Return the secrets that the bed planted, by their vault names."""
     return dict(yaml.safe_load((BED / "secrets.yml").read_text()))

@@ -66,7 +66,7 @@ def test_the_containers_are_hardened(host: Host) -> None:
         assert settings["PidsLimit"] > 0, name
         assert settings["LogConfig"]["Config"]["max-size"] == "10m", name
         assert not container["Config"]["User"].startswith("0"), name
-        assert "@sha256:" in container["Config"]["Image"], name
+        assert ("@sha256:" in container["Config"]["Image"]) != on_boxes.upstream(), name
 
 
 def test_no_secret_can_be_read_by_others(host: Host) -> None:
