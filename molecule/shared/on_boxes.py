@@ -43,16 +43,16 @@ class Run:
         return int(line.split(f"{word}=", 1)[1].split()[0])
 
 
-def playbook_command(name: str, variables: Mapping[str, Any], *options: str) -> list[str]:
+def playbook_command(name: str, variables: Mapping[str, Any], *options: str, inventory: str = "inventory") -> list[str]:
     """Return the command that a user would type, with the bed's images and secrets."""
-    inventory = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+    folder = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / inventory
     extra = ["-e", f"@{BED}/pins.yml", "-e", f"@{BED}/secrets.yml", "-e", json.dumps(dict(variables))]
-    return ["ansible-playbook", "-i", str(inventory), f"playbooks/{name}.yml", *extra, *options]
+    return ["ansible-playbook", "-i", str(folder), f"playbooks/{name}.yml", *extra, *options]
 
 
-def play(name: str = "site", *options: str, **variables: Any) -> Run:
-    """Run one of the user's playbooks to its end."""
-    command = playbook_command(name, variables, *options)
+def play(name: str = "site", *options: str, inventory: str = "inventory", **variables: Any) -> Run:
+    """Run one of the user's playbooks to its end, with an inventory of the scenario."""
+    command = playbook_command(name, variables, *options, inventory=inventory)
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )

@@ -1,0 +1,74 @@
+"""A Debian 12 box without Docker, out of reach of Docker's own repository: refused, and left as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import on_boxes
+import pytest
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+BOX = "llm-bare-bookworm"
+testinfra_hosts = [f"ansible://{BOX}"]
+pytestmark = pytest.mark.skipif(on_boxes.upstream(), reason="Docker's own repository is in reach")
+
+# Ansible's own folder, and what a running system writes without being asked.
+NOT_OURS = (
+    "/root/.ansible",
+    "/tmp",
+    "/var/log",
+    "/var/tmp",
+    "/var/lib/systemd",
+    "/var/lib/containerd",
+    "/etc/resolv.conf",
+)
+
+
+def changed_files(host: Host, since: str) -> list[str]:
+    """Return every file and folder of the box whose content, owner or mode is newer than the file ``since``."""
+    own = " -o ".join(f"-path {path}" for path in NOT_OURS)
+    found = host.check_output(f"find / -xdev \\( {own} \\) -prune -o -cnewer {since} -print")
+    return [line for line in found.splitlines() if line not in ("/", "/root", since)]
+
+
+def assert_refused(host: Host, *texts: str, **variables: Any) -> None:
+    """Run what users run, and expect a refusal that holds these texts and leaves the box as it was."""
+    host.check_output("touch /root/before")
+    packages = host.check_output("dpkg-query --show")
+    run = on_boxes.play("site", "--diff", inventory="debian_12", **variables)
+    assert run.rc != 0, run.output
+    assert (run.recap("changed"), run.recap("failed")) == (0, 1), run.output
+    flat = " ".join(run.output.split())
+    for text in ("This box is not ready for the gateway; nothing has been changed on it.", *texts):
+        assert text in flat, run.output
+    assert [value for value in on_boxes.secrets().values() if value in run.output] == []
+    assert changed_files(host, "/root/before") == []
+    assert host.check_output("dpkg-query --show") == packages
+
+
+def test_the_box_notices_a_change(host: Host) -> None:
+    """The look for changed files finds one."""
+    host.check_output("touch /root/before && sleep 0.1 && touch /opt/planted")
+    try:
+        assert "/opt/planted" in changed_files(host, "/root/before")
+    finally:
+        host.check_output("rm /opt/planted")
+
+
+def test_dockers_repository_out_of_reach_is_named_with_the_alternative(host: Host) -> None:
+    assert_refused(
+        host,
+        "Docker is missing, and its package repository does not answer: https://download.docker.com/linux/debian",
+        "or install Docker Engine with Compose v2 yourself and run again.",
+    )
+
+
+def test_a_missing_docker_that_may_not_be_installed(host: Host) -> None:
+    assert_refused(
+        host,
+        "Docker is missing and docker_install is false. Install Docker Engine with Compose v2 "
+        "(https://docs.docker.com/engine/install/), or set docker_install: true.",
+        docker_install=False,
+    )
