@@ -2,10 +2,12 @@
 
 INVENTORY ?= inventory/homelab.yml
 SCENARIOS ?= default bare
+# More words for ansible-playbook, such as -K where sudo asks for a password.
+ARGS ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 TOOLS := .venv/complete
-PLAY := ansible-playbook -i $(INVENTORY)
+PLAY := ansible-playbook -i $(INVENTORY) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast scenarios check apply verify secrets lint docs lock bench clean
@@ -19,7 +21,7 @@ demo: $(TOOLS) ## Deploy onto a disposable box on this machine and ask it a ques
 test: lint fast scenarios ## Run everything: linters, fast tests, and real roles on disposable boxes
 
 fast: $(TOOLS) ## Run the tests that need no Docker
-	python -m pytest
+	python -m pytest --numprocesses auto
 
 scenarios: $(TOOLS) ## Run the real roles on disposable boxes
 	scripts/scenarios $(SCENARIOS)

@@ -20,9 +20,10 @@ def test_data_stays(host: Host) -> None:
     assert host.check_output("find /var/lib/llm-gateway/ollama -type f | grep -c smollm2") != "0"
 
 
-def test_removing_again_changes_nothing() -> None:
+def test_removing_again_changes_nothing(host: Host) -> None:
     run = on_boxes.play("site", redis_enabled=False, ollama_enabled=False, litellm_enabled=False)
     assert (run.rc, run.recap("changed")) == (0, 0), run.output
+    assert host.check_output("docker ps -aq") == ""
 
 
 def test_everything_comes_back_with_its_models(host: Host) -> None:
