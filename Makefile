@@ -7,7 +7,7 @@ ARGS ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 TOOLS := .venv/complete
-PLAY := ansible-playbook -i $(INVENTORY) $(ARGS)
+PLAY := ansible-playbook -i $(INVENTORY)$(if $(ARGS), $(ARGS))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast scenarios check apply verify secrets lint docs lock bench clean

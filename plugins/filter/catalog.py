@@ -17,7 +17,9 @@ from ..module_utils.catalog.fields import Undefined
 
 # The roles beside this plugin, in a checkout as in an installed collection.
 ROLES_DIR = Path(__file__).resolve().parents[2] / "roles"
+PLAYBOOKS_DIR = ROLES_DIR.parent / "playbooks"
 
+_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm)_[a-z_]+(?:\.[a-z_]+)*")
 _NAME_IN_MESSAGE = re.compile(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined")
 
 
@@ -49,8 +51,10 @@ def declaration(declared: Any) -> plan.Declaration:
         ollama_boxes=tuple(given["ollama_boxes"]),
         ollama_address=given["ollama_address"],
         redis_host=given["redis_host"],
-        variable_names=tuple(given.get("variable_names", ())),
+        switched_off=tuple(name for name, enabled in given["enabled"].items() if not enabled),
+        variable_names=tuple(given["variable_names"]),
         roles=roles_of(ROLES_DIR),
+        set_by_playbooks=handed_over(PLAYBOOKS_DIR / "site.yml", PLAYBOOKS_DIR / "verify.yml"),
     )
 
 
@@ -68,6 +72,21 @@ def roles_of(folder: Path) -> tuple[settings.Role, ...]:
     if not roles:
         raise AnsibleFilterError(f"no role with meta/argument_specs.yml in {folder}")
     return tuple(roles)
+
+
+def handed_over(*playbooks: Path) -> dict[str, str]:
+    """Return the role variables that playbooks hand over, with the variables they take them from.
+
+    A user's own value for one of them would be ignored without a word.
+    """
+    found: dict[str, str] = {}
+    for path in playbooks:
+        for play in yaml.safe_load(path.read_text(encoding="utf-8")):
+            for part in [*play.get("roles", []), *play.get("tasks", [])]:
+                for name, value in part.get("vars", {}).items():
+                    sources = dict.fromkeys(_GATEWAY_VARIABLE.findall(str(value)))
+                    found[name] = " and ".join(sources) or "nothing else"
+    return found
 
 
 @accept_lazy_markers

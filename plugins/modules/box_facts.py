@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: box_facts
 short_description: Collect what the gateway has to know about a box
 description:
-  - Reads the operating system, Docker, ports, disk space and the sizes of Ollama models, and judges nothing.
+  - Reads the operating system, Docker, ports, accounts, disk space and the sizes of Ollama models, and judges nothing.
   - Changes nothing on the box. To see whether a port can be had it is bound for a moment, never listened on.
   - Everything that waits for an answer is asked side by side.
 version_added: 0.1.0
@@ -23,18 +23,22 @@ options:
     type: list
     elements: dict
     default: []
-  paths:
-    description: Paths whose room is to be told. A path that is missing counts as its nearest directory that exists.
+  uids:
+    description:
+      - The numbers that users of containers get, each a mapping with O(uids[].uid).
+      - Other keys of a mapping are ignored.
     type: list
-    elements: path
+    elements: dict
     default: []
   models:
-    description: Names of Ollama models whose sizes are asked of O(ollama_registry).
+    description: Names of Ollama models. The sizes of those that are not on the box are asked of O(ollama_registry).
     type: list
     elements: str
     default: []
   models_dir:
-    description: The directory that holds Ollama's models, or will. What is there already need not be loaded again.
+    description:
+      - The directory that holds Ollama's models, or will. What is there already need not be loaded again.
+      - Where it is missing, its nearest directory that exists tells the room.
     type: path
   ollama_registry:
     description: Address of Ollama's registry.
@@ -82,48 +86,52 @@ box:
   type: dict
   contains:
     os:
-      description: The keys id, id_like, version_id, codename, pretty_name and arch (amd64, arm64 or another).
+      description:
+        - The keys id, version_id, codename, pretty_name, arch (amd64, arm64 or another) and kernel (its release).
       type: dict
-    python_version:
-      description: Version of the Python that ran the module.
-      type: str
     memory_bytes:
       description: Memory of the box.
       type: int
     systemd:
       description: Whether systemd is the init system.
       type: bool
+    curl:
+      description: Whether the command curl is there.
+      type: bool
     docker:
       description:
         - The keys client, engine, kind (docker, snap, podman, none), edition (community, distribution), running,
-          engine_version, compose_version, cgroup_driver and error.
-        - The key service (state, enabled, log_flags), the key daemon_config (path, error, and under log only what
+          engine_version, compose_version and error.
+        - The key service (state, enabled, log_flags), the key daemon_config (error, and under log only what
           concerns logging), and network_exists and images_missing, which are null when the engine does not answer.
       type: dict
     docker_repository:
       description: The keys url, reachable and error; null when it was not asked.
       type: dict
+    rpms_in_the_way:
+      description: Where Docker is missing, the installed packages that keep Docker's own from being installed.
+      type: list
+      elements: str
     ports:
       description:
         - For each wanted port address, port, state (free, taken, no_address, invalid), detail, and under holders
           the address, pid, process, container and project of whoever holds it.
       type: list
       elements: dict
-    paths:
-      description: For each path the keys path, existing, free_bytes and device.
+    uids:
+      description: For each number uid, and the account and the group that have it, empty where nobody does.
       type: list
       elements: dict
     models:
       description:
-        - The keys directory (as in RV(box.paths)), used_bytes, total_bytes and missing_bytes, where a layer that two
-          models share counts once.
-        - The key items with name, state (known, unknown, unreachable, elsewhere, invalid), bytes, missing_bytes and
-          detail of each model.
+        - The key directory (path and free_bytes) and the key missing_bytes, where a layer that two models share
+          counts once.
+        - The key items with name, state (held, known, unknown, unreachable, elsewhere, invalid), bytes, missing_bytes
+          and detail of each model.
       type: dict
 """
 
 import http.client
-import platform
 import urllib.error
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
@@ -132,12 +140,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
 from ansible.module_utils.urls import open_url
 
-from ..module_utils.box.docker import command_runner, read_docker
-from ..module_utils.box.install import UnsupportedOs, docker_install_plan
+from ..module_utils.box.docker import command_runner, find_command, installed_rpms, read_docker
+from ..module_utils.box.install import RPMS_IN_THE_WAY, UnsupportedOs, docker_install_plan
 from ..module_utils.box.models import size_models
 from ..module_utils.box.parallel import run_all
 from ..module_utils.box.ports import read_ports
-from ..module_utils.box.system import read_memory, read_os, read_path, runs_systemd
+from ..module_utils.box.system import read_memory, read_os, read_path, read_uid, runs_systemd
 from ..module_utils.ollama.registry import model_layers
 
 if TYPE_CHECKING:
@@ -150,6 +158,14 @@ def wanted_ports(entries: list[dict[str, Any]]) -> list[tuple[str, int]]:
         return [(str(entry["address"]), int(entry["port"])) for entry in entries]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"ports: each entry needs an address and a port that is a number; got {entries}") from error
+
+
+def wanted_uids(entries: list[dict[str, Any]]) -> list[int]:
+    """The number of every entry. Raises ValueError that shows the entries when one lacks it."""
+    try:
+        return [int(entry["uid"]) for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"uids: each entry needs a uid that is a number; got {entries}") from error
 
 
 def ask_repository(os_facts: OsFacts, docker: DockerFacts, timeout_s: float) -> RepositoryFacts | None:
@@ -176,9 +192,11 @@ def collect(params: dict[str, Any]) -> BoxFacts:
     """Everything the options ask for. Raises ValueError for an option that cannot be used."""
     timeout_s = float(params["answer_timeout"])
     ports = wanted_ports(params["ports"])
+    uids = wanted_uids(params["uids"])
     os_facts = read_os()
+    run = command_runner(timeout_s)
     docker, published = read_docker(
-        command_runner(timeout_s),
+        run,
         params["docker_network"],
         params["docker_images"],
         [port for _, port in ports],
@@ -198,13 +216,14 @@ def collect(params: dict[str, Any]) -> BoxFacts:
             raise outcome.error
     return {
         "os": os_facts,
-        "python_version": platform.python_version(),
         "memory_bytes": read_memory(),
         "systemd": runs_systemd(),
+        "curl": bool(find_command("curl")),
         "docker": docker,
         "docker_repository": outcomes["repository"].value if "repository" in outcomes else None,
+        "rpms_in_the_way": [] if docker["client"] and docker["engine"] else installed_rpms(run, RPMS_IN_THE_WAY),
         "ports": read_ports(ports, published),
-        "paths": [read_path(path) for path in params["paths"]],
+        "uids": [read_uid(uid) for uid in uids],
         "models": outcomes["models"].value,
     }
 
@@ -214,7 +233,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "default": []},
-            "paths": {"type": "list", "elements": "path", "default": []},
+            "uids": {"type": "list", "elements": "dict", "default": []},
             "models": {"type": "list", "elements": "str", "default": []},
             "models_dir": {"type": "path"},
             "ollama_registry": {"type": "str", "default": "https://registry.ollama.ai"},

@@ -10,9 +10,9 @@ module: gateway_check
 short_description: Ask a running LiteLLM gateway real questions
 description:
   - Asks a gateway from the box it runs on, and fails with all wrong answers in one list.
-  - It checks liveliness and readiness, that requests without a key and with a wrong key are refused, that the model
-    list equals the catalog, one completion of each chat model, one streamed completion, and one vector of each
-    embedding model.
+  - It checks liveliness and readiness, that LiteLLM reaches Redis, that requests without a key and with a wrong key are
+    refused with status 401, that the model list equals the catalog, one completion of each chat model, one streamed
+    completion, and one vector of each embedding model.
   - Each answer must come from one of the model's own backends. Completions are asked with C(disable_fallbacks), so that
     a fallback does not hide a broken backend.
   - It never asks C(/health), which calls every model. It uses no proxy.
@@ -73,6 +73,16 @@ options:
     description: Seconds to wait until the gateway is ready.
     type: float
     default: 60
+  ask_redis:
+    description: Whether the gateway shall reach Redis. Switch it off for a gateway that runs without one.
+    type: bool
+    default: true
+  redis_timeout:
+    description:
+      - Seconds to ask until LiteLLM reaches Redis.
+      - LiteLLM itself may stay away from a Redis that was restarted for up to 60 seconds.
+    type: float
+    default: 70
   log_hint:
     description: Command that shows the gateway's log. A network failure ends with it.
     type: str
@@ -200,6 +210,8 @@ def main() -> None:
             "models": {"type": "list", "elements": "dict", "required": True, "options": model},
             "ask_paid": {"type": "bool", "default": False},
             "ready_timeout": {"type": "float", "default": 60},
+            "ask_redis": {"type": "bool", "default": True},
+            "redis_timeout": {"type": "float", "default": 70},
             "log_hint": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -212,7 +224,8 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=str(error))
     models = [model_of(option) for option in params["models"]]
-    report = checks.run_checks(gateway, models, params["ask_paid"], params["ready_timeout"])
+    redis_timeout = params["redis_timeout"] if params["ask_redis"] else None
+    report = checks.run_checks(gateway, models, params["ask_paid"], params["ready_timeout"], redis_timeout)
     result = {
         "changed": False,
         "failures": report.failures,

@@ -13,6 +13,9 @@ description:
   - Each file is replaced atomically. Mount the directory into containers, never a single file.
   - Before anything changes, a complete copy of the old state is kept in C(.previous) inside the directory (mode 0700),
     so that O(state=restored) can go back.
+  - Files that were written or restored are uncommitted until O(state=committed) says that they work. Until then
+    C(.previous) is not replaced, so a run that fails, or is killed, never costs the last state that worked. The mark is
+    the file C(.unfinished) inside the directory.
   - The directory holds only what is declared. Keep data in directories outside it.
   - The text of a secret is in no output, diff or log of this module.
 options:
@@ -28,8 +31,10 @@ options:
       - V(present) writes what is declared.
       - V(absent) removes O(path) with its copy, and nothing outside it.
       - V(restored) puts back what C(.previous) holds, and fails where there is none. The copy stays.
+      - V(committed) takes the files that are there as good. Use it when the service runs on them and RV(uncommitted) is
+        true. It writes no file of the project, and never counts as a change.
     type: str
-    choices: [present, absent, restored]
+    choices: [present, absent, restored, committed]
     default: present
   files:
     description:
@@ -56,14 +61,6 @@ options:
         Of one that is there, only what is given is repaired. It is never removed, and what it holds is never touched.
     type: dict
     default: {}
-  previous:
-    description: Whether to keep the copy of the old state before something changes.
-    type: bool
-    default: true
-  prune:
-    description: Whether to remove what lies in O(path) and is not declared.
-    type: bool
-    default: true
 notes:
   - Supports C(check_mode), which reports exactly what a real run would change, and C(diff_mode).
 author:
@@ -82,8 +79,15 @@ EXAMPLES = r"""
       config/redis.conf: {content: "{{ lookup('ansible.builtin.template', 'redis.conf.j2') }}"}
     secrets:
       secrets/users.acl: {content: "{{ lookup('ansible.builtin.template', 'users.acl.j2') }}", owner: 999, group: 999}
+  register: written
 
-- name: Go back to the files before the last change
+- name: Keep the files once the containers are healthy
+  homelab.llm_gateway.project_files:
+    path: /opt/llm-gateway/redis
+    state: committed
+  when: written.uncommitted
+
+- name: Go back to the last files that worked
   homelab.llm_gateway.project_files:
     path: /opt/llm-gateway/redis
     state: restored
@@ -96,14 +100,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 existed:
-  description: Whether the project was there before this run. What a killed first run left behind does not count.
+  description: Whether the project was there before this run. What a first run left behind uncommitted does not count.
   returned: success
+  type: bool
+uncommitted:
+  description:
+    - Whether the files inside O(path) wait for O(state=committed) after this task. True also where this task changed
+      nothing, but an earlier one did and nobody committed it.
+    - In check mode, what it would be.
+  returned: always
   type: bool
 restorable:
   description:
-    - Whether O(state=restored) goes back to the state before this run. False where nothing inside O(path) changed, if
-      the project was not there before, and without O(previous).
-  returned: success
+    - Whether O(state=restored) goes back from uncommitted files to the last state that worked. False where there is
+      nothing uncommitted, or nothing was deployed before.
+  returned: always
   type: bool
 changed_files:
   description: Files written, or repaired in owner or mode; relative names.
@@ -121,10 +132,6 @@ removed_files:
   returned: success
   type: list
   elements: str
-sha256:
-  description: Hash over the names and texts of all files that are declared, or restored. Empty for O(state=absent).
-  returned: success
-  type: str
 """
 
 from typing import Any
@@ -144,14 +151,11 @@ def write(module: AnsibleModule, path: str) -> dict[str, Any]:
         module.warn(unknown)
     current = project.scan(path, read=declaration.inside)
     outside = project.plan_outside(declaration.outside)
-    inside = project.plan_inside(path, declaration.inside, current, params["prune"])
-    existed = project.was_deployed(path)
-    writes = bool(inside) or project.was_interrupted(path)
+    inside = project.plan_inside(path, declaration.inside, current)
+    result = report(path, outside + inside, uncommitted=bool(inside) or project.is_uncommitted(path))
     if not module.check_mode:
         project.apply_steps(outside, module.atomic_move, module.tmpdir)
-        project.put_in_place(path, inside, params["previous"], module.atomic_move, module.tmpdir)
-    result = report(outside + inside, existed, project.content_hash(declaration.inside))
-    result["restorable"] = existed and writes and params["previous"]
+        project.put_in_place(path, inside, module.atomic_move, module.tmpdir)
     return result
 
 
@@ -161,36 +165,50 @@ def restore(module: AnsibleModule, path: str) -> dict[str, Any]:
     if not kept:
         raise project.ProjectError(f"path: {path} holds no copy of a previous state ({project.PREVIOUS})")
     current = project.scan(path)
-    wanted = project.wanted_of(kept, current["."])
-    steps = project.plan_inside(path, wanted, current, prune=True)
+    steps = project.plan_inside(path, project.wanted_of(kept, current["."]), current)
+    result = report(path, steps, uncommitted=bool(steps) or project.is_uncommitted(path))
+    if steps and not module.check_mode:
+        # Marked first, so that what is there now does not take the place of the copy that is put back.
+        project.mark_uncommitted(path)
+        project.put_in_place(path, steps, module.atomic_move, module.tmpdir)
+    return result
+
+
+def commit(module: AnsibleModule, path: str) -> dict[str, Any]:
+    """Take the files that are there as good and return the module's result, which never counts as a change."""
+    result = report(path, [], uncommitted=False)
     if not module.check_mode:
-        project.put_in_place(path, steps, False, module.atomic_move, module.tmpdir)
-    return report(steps, True, project.content_hash(wanted))
+        project.commit(path)
+    return result
 
 
 def remove(module: AnsibleModule, path: str) -> dict[str, Any]:
     """Remove the project and return the module's result."""
     current = project.scan(path, read=())
-    existed = project.was_deployed(path)
-    steps = project.plan_inside(path, {}, current, prune=True)
+    result = report(path, project.plan_inside(path, {}, current), uncommitted=False)
     if current and not module.check_mode:
         project.remove_tree(path)
-    return report(steps, existed, "")
+    return result
 
 
-def report(steps: list[project.Step], existed: bool, sha256: str) -> dict[str, Any]:
-    """Return the module's result for these steps."""
+def report(path: str, steps: list[project.Step], *, uncommitted: bool) -> dict[str, Any]:
+    """Return the module's result for these steps, which are not carried out yet."""
     changed_files, changed_directories, removed_files = project.changed_names(steps)
     return {
         "changed": bool(steps),
-        "existed": existed,
-        "restorable": False,
+        "existed": project.was_deployed(path),
+        **standing(path, uncommitted),
         "changed_files": changed_files,
         "changed_directories": changed_directories,
         "removed_files": removed_files,
-        "sha256": sha256,
         "diff": project.describe_steps(steps),
     }
+
+
+def standing(path: str, uncommitted: bool) -> dict[str, bool]:
+    """Return the part of the result that says how to go on, also after a failure."""
+    going_back = project.was_deployed(path) or project.has_previous(path)
+    return {"uncommitted": uncommitted, "restorable": uncommitted and going_back}
 
 
 def main() -> None:
@@ -198,23 +216,23 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "restored", "committed"], "default": "present"},
             "files": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "directories": {"type": "dict", "default": {}},
-            "previous": {"type": "bool", "default": True},
-            "prune": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     module.no_log_values.difference_update(project.printable_leaves(module.params["secrets"]))
-    act = {"present": write, "restored": restore, "absent": remove}[module.params["state"]]
+    act = {"present": write, "absent": remove, "restored": restore, "committed": commit}[module.params["state"]]
+    path = module.params["path"]
     try:
-        result = act(module, project.check_project_path(module.params["path"]))
+        result = act(module, project.check_project_path(path))
     except (project.DeclarationError, project.ProjectError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), **standing(path, project.is_uncommitted(path)))
     except OSError as error:
-        module.fail_json(msg="{}: {}".format(error.filename or module.params["path"], error.strerror or error))
+        text = f"{error.filename or path}: {error.strerror or error}"
+        module.fail_json(msg=text, **standing(path, project.is_uncommitted(path)))
     if not module._diff:  # noqa: SLF001 (AnsibleModule has no public name for it)
         del result["diff"]
     module.exit_json(**result)

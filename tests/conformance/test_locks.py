@@ -75,7 +75,9 @@ def test_actions_are_pinned(workflow: str) -> None:
 
 def test_unpinned_action_is_found() -> None:
     workflow = f"- uses: actions/checkout@v4\n- uses: a/b@main\n- name: x\n  uses: c/d@{'0a' * 20}\n- uses: e/f\n"
+    workflow += "- uses: docker://g/h:1.7.7\n- uses: docker://g/h:latest\n"
     assert locks.unpinned_actions(workflow) == [
         "a/b@main is neither a version nor a commit",
         "e/f is neither a version nor a commit",
+        "docker://g/h:latest is neither a version nor a commit",
     ]

@@ -24,7 +24,7 @@ def recorded(name: str) -> dict[str, Any]:
 def os_of(name: str) -> OsFacts:
     """The operating system of a recorded box."""
     content = recorded(name)
-    return parse_os_release(content["os_release"], content["machine"])
+    return parse_os_release(content["os_release"], content["machine"], content.get("kernel", "6.1.0-40-amd64"))
 
 
 def docker(**changes: Any) -> DockerFacts:
@@ -37,11 +37,9 @@ def docker(**changes: Any) -> DockerFacts:
         "running": True,
         "engine_version": "26.1.5+dfsg1",
         "compose_version": "2.26.1-4",
-        "cgroup_driver": "systemd",
         "error": "",
         "service": {"state": "active", "enabled": True, "log_flags": False},
         "daemon_config": {
-            "path": "/etc/docker/daemon.json",
             "error": "",
             "log": {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}},
         },
@@ -62,9 +60,8 @@ def no_docker() -> DockerFacts:
         running=False,
         engine_version="",
         compose_version="",
-        cgroup_driver="",
         service={"state": "missing", "enabled": False, "log_flags": False},
-        daemon_config={"path": "/etc/docker/daemon.json", "error": "", "log": {}},
+        daemon_config={"error": "", "log": {}},
         network_exists=None,
         images_missing=None,
     )
@@ -87,13 +84,14 @@ def box(system: str = "debian-13", **changes: Any) -> BoxFacts:
     """A box on which nothing stands in the way, changed where asked."""
     facts: dict[str, Any] = {
         "os": os_of(system),
-        "python_version": "3.13.5",
         "memory_bytes": 16 * GIB,
         "systemd": True,
+        "curl": True,
         "docker": docker(),
         "docker_repository": None,
+        "rpms_in_the_way": [],
         "ports": [],
-        "paths": [],
+        "uids": [],
         "models": models([], free=100 * GIB),
     }
     facts.update(changes)
@@ -104,9 +102,7 @@ def models(items: list[ModelFacts], free: int) -> dict[str, Any]:
     """Declared models on a disk with ``free`` bytes free."""
     path = "/var/lib/llm-gateway/ollama"
     return {
-        "directory": {"path": path, "existing": "/var/lib", "free_bytes": free, "device": 1},
-        "used_bytes": 0,
-        "total_bytes": sum(item["bytes"] for item in items),
+        "directory": {"path": path, "free_bytes": free},
         "missing_bytes": sum(item["missing_bytes"] for item in items),
         "items": items,
     }

@@ -14,6 +14,8 @@ SETTINGS: dict[str, Any] = {
     "llm_redis_password": "9876543210zyxwvutsrqponmlkjihgfedcba",
     "llm_deploy_dir": "/opt/llm-gateway",
     "llm_data_dir": "/var/lib/llm-gateway",
+    "llm_models_dir": "/var/lib/llm-gateway/ollama",
+    "llm_network": "llm-gateway",
     "llm_verify_paid": False,
     "llm_secure_logging": True,
 }

@@ -15,7 +15,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from plugins.module_utils.box import docker as docker_facts
 from plugins.module_utils.box.docker import Answer, parse_info, parse_service, read_daemon_config, read_docker
-from plugins.module_utils.box.models import held_bytes, size_models
+from plugins.module_utils.box.models import read_store, size_models
 from plugins.module_utils.box.parallel import run_all
 from plugins.module_utils.box.ports import (
     Publication,
@@ -26,14 +26,16 @@ from plugins.module_utils.box.ports import (
     read_ports,
     try_bind,
 )
-from plugins.module_utils.box.system import parse_memory, parse_os_release, read_os, read_path, runs_systemd
+from plugins.module_utils.box.system import parse_memory, parse_os_release, read_os, read_path, read_uid, runs_systemd
 from plugins.module_utils.ollama.registry import NotInRegistry, RegistryUnreachable, UnknownModel
 from plugins.modules import box_facts
+from tests.doubles.ollama import ModelName, ModelStore, published
 from tests.unit.box_samples import os_of, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -56,20 +58,20 @@ def listener() -> Iterator[socket.socket]:
 def test_os_release_is_read_with_and_without_quotes() -> None:
     assert os_of("fedora-42") == {
         "id": "fedora",
-        "id_like": [],
         "version_id": "42",
         "codename": "",
         "pretty_name": "Fedora Linux 42 (Server Edition)",
         "arch": "amd64",
+        "kernel": "6.1.0-40-amd64",
     }
-    assert os_of("rocky-9")["id_like"] == ["rhel", "centos", "fedora"]
-    assert parse_os_release("# nothing\n", "riscv64")["arch"] == "riscv64"
+    assert parse_os_release("# nothing\n", "riscv64", "6.1")["arch"] == "riscv64"
 
 
 def test_os_release_may_stand_in_usr_lib(tmp_path: Path) -> None:
     (tmp_path / "usr/lib").mkdir(parents=True)
     (tmp_path / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID='13'\n")
-    assert read_os(tmp_path)["version_id"] == "13"
+    found = read_os(tmp_path)
+    assert (found["version_id"], found["kernel"]) == ("13", os.uname().release)
 
 
 def test_memory_and_init_system(tmp_path: Path) -> None:
@@ -81,15 +83,32 @@ def test_memory_and_init_system(tmp_path: Path) -> None:
 
 def test_room_is_told_of_the_nearest_directory(tmp_path: Path) -> None:
     room = read_path(str(tmp_path / "not/there/yet"))
-    assert room["existing"] == str(tmp_path)
-    assert room["device"] == tmp_path.stat().st_dev
+    assert room["path"] == str(tmp_path / "not/there/yet")
     assert 0 < room["free_bytes"] <= os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
+
+
+def test_a_number_is_told_with_who_has_it() -> None:
+    assert read_uid(0) == {"uid": 0, "account": "root", "group": "root"}
+    for nobody in (2**31 - 7, -5, 2**40):
+        assert read_uid(nobody) == {"uid": nobody, "account": "", "group": ""}
+
+
+def test_packages_are_asked_of_rpm() -> None:
+    asked: list[list[str]] = []
+
+    def run(command: Sequence[str]) -> Answer:
+        asked.append(list(command))
+        return Answer(0 if command[-1] == "runc" else 1, "", "")
+
+    assert docker_facts.installed_rpms(run, ("runc", "other")) == ["runc"]
+    assert asked[0] == ["rpm", "--query", "--quiet", "runc"]
+    assert docker_facts.installed_rpms(lambda _: Answer(127, "", "no rpm"), ("runc",)) == []
 
 
 def test_docker_info_of_a_running_and_of_a_stopped_engine() -> None:
     content = recorded("debian-12")
     running = parse_info(Answer(0, json.dumps(content["docker_info_running"]), ""))
-    assert (running.running, running.engine_version, running.cgroup_driver) == (True, "20.10.24+dfsg1", "cgroupfs")
+    assert (running.running, running.engine_version) == (True, "20.10.24+dfsg1")
     assert (running.compose_version, running.edition, running.error) == ("", "distribution", "")
     stopped = parse_info(Answer(1, json.dumps(content["docker_info_stopped"]), content["docker_info_stopped_stderr"]))
     assert not stopped.running
@@ -179,7 +198,7 @@ def test_a_command_that_hangs_or_is_missing_gives_an_answer_all_the_same() -> No
 
 def test_daemon_json_tells_its_logging_part_alone(tmp_path: Path) -> None:
     path = tmp_path / "daemon.json"
-    assert read_daemon_config(str(path)) == {"path": str(path), "error": "", "log": {}}
+    assert read_daemon_config(str(path)) == {"error": "", "log": {}}
     path.write_text('{"log-driver": "local", "proxies": {"http-proxy": "http://a:b@c"}}')
     assert read_daemon_config(str(path))["log"] == {"log-driver": "local"}
     path.write_text("{")
@@ -288,7 +307,7 @@ def test_shared_layers_count_once_and_what_is_there_is_not_needed_again(tmp_path
     blobs.mkdir()
     (blobs / ("sha256-" + "b" * 64)).write_bytes(b"0123456789")
     sizes = size_models(["one", "two", "typo", "silent", "hf.co/x/y"], layers_of, read_path(str(tmp_path)), 5)
-    assert (sizes["total_bytes"], sizes["missing_bytes"]) == (1010, 1000)
+    assert sizes["missing_bytes"] == 1000
     assert {item["name"]: item["state"] for item in sizes["items"]} == {
         "one": "known",
         "two": "known",
@@ -303,9 +322,58 @@ def test_a_partial_layer_counts_by_what_is_really_on_the_disk(tmp_path: Path) ->
     partial = tmp_path / ("sha256-" + "a" * 64 + "-partial")
     with partial.open("wb") as file:
         file.truncate(10**9)
-    used, layers = held_bytes(tmp_path)
-    assert used < 10**6
-    assert layers[A] < 10**6
+    store = read_store(tmp_path)
+    assert store.held[A] < 10**6
+    assert store.complete == frozenset()
+
+
+def hold(root: Path, manifest: str, layers: dict[str, int], *blobs: str) -> None:
+    """Lay a model out below ``root`` as Ollama does, with the blobs that are there."""
+    file = root / "models/manifests" / manifest
+    file.parent.mkdir(parents=True)
+    first, *others = [{"digest": digest, "size": size} for digest, size in layers.items()]
+    file.write_text(json.dumps({"layers": others, "config": first}))
+    (root / "models/blobs").mkdir(exist_ok=True)
+    for blob in blobs:
+        (root / "models/blobs" / blob.replace(":", "-")).write_bytes(b"weights")
+
+
+def test_a_model_on_the_box_is_not_asked_for(tmp_path: Path) -> None:
+    hold(tmp_path, "registry.ollama.ai/library/typo/2B", {A: 1000, B: 10}, A, B)
+    hold(tmp_path, "hf.co/x/y/latest", {A: 1000}, A)
+    sizes = size_models(["Typo:2b", "hf.co/x/y"], lambda _: layers_of("typo"), read_path(str(tmp_path)), 5)
+    assert sizes["missing_bytes"] == 0
+    assert sizes["items"] == [
+        {"name": "Typo:2b", "state": "held", "bytes": 1010, "missing_bytes": 0, "detail": ""},
+        {"name": "hf.co/x/y", "state": "held", "bytes": 1000, "missing_bytes": 0, "detail": ""},
+    ]
+
+
+@pytest.mark.parametrize("blobs", [(A,), (A, B + "-partial"), (A, B + "-partial-0")])
+def test_a_model_that_lacks_a_layer_is_asked_for(tmp_path: Path, blobs: tuple[str, ...]) -> None:
+    hold(tmp_path, "registry.ollama.ai/library/typo/latest", {A: 1000, B: 10}, *blobs)
+    (item,) = size_models(["typo"], layers_of, read_path(str(tmp_path)), 5)["items"]
+    assert item["state"] == "unknown"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"layers": [1], "config": {}}'])
+def test_a_broken_manifest_holds_no_model(tmp_path: Path, text: str) -> None:
+    hold(tmp_path, "registry.ollama.ai/library/typo/latest", {A: 1000}, A)
+    (tmp_path / "models/manifests/registry.ollama.ai/library/typo/latest").write_text(text)
+    (item,) = size_models(["typo"], layers_of, read_path(str(tmp_path)), 5)["items"]
+    assert item["state"] == "unknown"
+
+
+def test_the_stand_in_holds_models_as_ollama_does(tmp_path: Path) -> None:
+    name = ModelName.parse("smollm2:135m")
+    held = published(name)
+    assert held is not None
+    store = ModelStore(tmp_path / "models")
+    for layer in held.layers:
+        store.finish_download(layer)
+    store.write_manifest(name, held.manifest)
+    (item,) = size_models(["smollm2:135m"], layers_of, read_path(str(tmp_path)), 5)["items"]
+    assert (item["state"], item["bytes"]) == ("held", held.size)
 
 
 def test_a_defect_in_asking_is_not_taken_for_an_answer() -> None:
@@ -351,7 +419,7 @@ def test_the_module_collects_everything_from_this_machine(
     result = run_module(
         capsys,
         ports=[{"address": "127.0.0.1", "port": number, "variable": "llm_port"}],
-        paths=[str(tmp_path)],
+        uids=[{"uid": 0, "variable": "ollama_uid"}],
         models=["tiny", "typo"],
         models_dir=str(tmp_path / "models"),
         ollama_registry=registry,
@@ -362,7 +430,9 @@ def test_the_module_collects_everything_from_this_machine(
     assert found["ports"][0]["holders"][0]["pid"] == os.getpid()
     assert [item["state"] for item in found["models"]["items"]] == ["known", "unknown"]
     assert found["models"]["missing_bytes"] == 12
-    assert found["paths"][0]["existing"] == str(tmp_path)
+    assert found["uids"] == [{"uid": 0, "account": "root", "group": "root"}]
+    assert isinstance(found["curl"], bool)
+    assert isinstance(found["rpms_in_the_way"], list)
     assert found["memory_bytes"] > 0
     assert not (tmp_path / "models").exists()
 
@@ -371,6 +441,12 @@ def test_the_module_refuses_a_port_without_a_number(capsys: pytest.CaptureFixtur
     result = run_module(capsys, ports=[{"address": "127.0.0.1"}])
     assert result["failed"]
     assert "needs an address and a port" in result["msg"]
+
+
+def test_the_module_refuses_a_uid_without_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run_module(capsys, uids=[{"variable": "ollama_uid"}])
+    assert result["failed"]
+    assert "needs a uid" in result["msg"]
 
 
 def test_dockers_repository_is_asked_only_where_docker_would_come_from_it(

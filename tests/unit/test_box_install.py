@@ -19,7 +19,12 @@ DOCKER_PACKAGES = ["docker-ce", "docker-ce-cli", "containerd.io", "docker-compos
     ],
 )
 def test_the_distribution_is_used_where_it_has_compose_v2(system: str, packages: list[str]) -> None:
-    assert docker_install_plan(os_of(system)) == {"manager": "apt", "packages": packages, "repository": None}
+    assert docker_install_plan(os_of(system)) == {
+        "manager": "apt",
+        "packages": packages,
+        "kernel_modules": "",
+        "repository": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,24 @@ def test_dnf_gets_dockers_own_repository_of_the_major_version(
         "sources": "",
         "probe_url": f"{URL}/{folder}/{major}/{machine}/stable/repodata/repomd.xml",
     }
+
+
+@pytest.mark.parametrize(
+    ("system", "kernel", "package"),
+    [
+        ("almalinux-10", "6.12.0-211.34.1.el10_2.x86_64", "kernel-modules-extra-6.12.0-211.34.1.el10_2.x86_64"),
+        ("centos-stream-10", "6.12.0-90.el10.x86_64", "kernel-modules-extra-6.12.0-90.el10.x86_64"),
+        ("almalinux-10", "6.12.0-124.8.1.el10_1.aarch64+64k", "kernel-64k-modules-extra-6.12.0-124.8.1.el10_1.aarch64"),
+        ("almalinux-10", "6.1.0-40-amd64", ""),
+        ("rocky-9", "5.14.0-570.el9.x86_64", ""),
+        ("fedora-42", "6.17.1-200.fc42.x86_64", ""),
+        ("debian-12", "6.12.0-90.el10.x86_64", ""),
+    ],
+)
+def test_el_10_gets_the_modules_of_its_running_kernel(system: str, kernel: str, package: str) -> None:
+    facts = os_of(system)
+    facts["kernel"] = kernel
+    assert docker_install_plan(facts)["kernel_modules"] == package
 
 
 @pytest.mark.parametrize("system", ["alpine-3.22", "arch", "opensuse-leap-15.6"])

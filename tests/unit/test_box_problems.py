@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from plugins.module_utils.box.problems import box_problems, box_warnings, docker_problems
+from plugins.module_utils.ollama.names import InvalidName, parse
 from tests.unit.box_samples import (
     GIB,
     box,
@@ -23,7 +24,7 @@ OURS = {"address": "127.0.0.1", "port": 4000, "variable": "llm_port", "project":
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
-    return {"docker_install": True, "allow_unsupported_os": False, "ports": [OURS], **changes}
+    return {"docker_install": True, "allow_unsupported_os": False, "ports": [OURS], "uids": [], **changes}
 
 
 def only(problems: list[str]) -> str:
@@ -87,6 +88,13 @@ def test_dockers_repository_out_of_reach_is_named_with_the_way_out() -> None:
     assert "timed out" in problem
     assert "https_proxy" in problem
     assert "yourself" in problem
+
+
+def test_a_package_that_keeps_docker_out_is_named_with_the_command_that_removes_it() -> None:
+    facts = box("rocky-9", docker=no_docker(), rpms_in_the_way=["runc"])
+    assert "`dnf remove runc`" in only(box_problems(facts, wanted()))
+    assert box_problems(box("rocky-9", rpms_in_the_way=["runc"]), wanted()) == []
+    assert box_problems(box("debian-13", docker=no_docker(), rpms_in_the_way=["runc"]), wanted()) == []
 
 
 def test_half_a_docker_counts_as_a_missing_one() -> None:
@@ -182,19 +190,33 @@ def test_without_a_project_no_container_is_ours() -> None:
 def test_an_address_that_the_box_lacks() -> None:
     problem = only(box_problems(box(ports=[port("no_address", "Cannot assign requested address")]), wanted()))
     assert "no address 127.0.0.1" in problem
-    assert "llm_bind_address" in problem
+    assert "llm_bind_address (the inventory)" in problem
+    assert "group_vars" not in problem
+
+
+def test_an_address_or_port_that_cannot_be_used_names_the_place_of_each() -> None:
+    problem = only(box_problems(box(ports=[port("invalid", "no IP address")]), wanted()))
+    assert "llm_bind_address (the inventory) or llm_port (group_vars/all/gateway.yml)" in problem
 
 
 def test_the_caller_names_the_file_and_variables() -> None:
-    mine = {**OURS, "file": "inventory/homelab.yml", "address_variable": "my_address"}
+    mine = {**OURS, "file": "port.yml", "address_variable": "my_address", "address_file": "address.yml"}
     problem = only(box_problems(box(ports=[port("invalid", "no IP address")]), wanted(ports=[mine])))
-    assert "my_address or llm_port (inventory/homelab.yml)" in problem
+    assert "my_address (address.yml) or llm_port (port.yml)" in problem
 
 
 def test_too_little_disk_tells_need_room_and_models() -> None:
     facts = box(models=models([model("big:70b", 40 * GIB), model("small", GIB, missing=0)], free=30 * GIB))
     problem = only(box_problems(facts, wanted()))
-    for word in ["40.0 GiB", "4.0 GiB", "30.0 GiB", "14.0 GiB", "big:70b", "/var/lib/llm-gateway/ollama", "models.yml"]:
+    for word in [
+        "40.0 GiB",
+        "4.0 GiB",
+        "30.0 GiB",
+        "14.0 GiB",
+        "big:70b",
+        "/var/lib/llm-gateway/ollama",
+        "llm_models_dir",
+    ]:
         assert word in problem
     assert "small" not in problem
 
@@ -216,8 +238,42 @@ def test_a_model_that_the_registry_does_not_know() -> None:
 
 
 def test_a_text_that_is_no_model_name() -> None:
-    bad = model("a b", state="invalid", detail="A space is not allowed.")
-    assert "A space is not allowed." in only(box_problems(box(models=models([bad], free=GIB)), wanted()))
+    with pytest.raises(InvalidName) as refusal:
+        parse("qwen 3:2b")
+    bad = model("qwen 3:2b", state="invalid", detail=str(refusal.value))
+    problem = only(box_problems(box(models=models([bad], free=GIB)), wanted()))
+    assert problem.count("'qwen 3:2b' is not a model name") == 1
+    assert "group_vars/all/models.yml" in problem
+
+
+@pytest.mark.parametrize(
+    ("account", "group", "words"),
+    [
+        ("jane", "", "the account jane of"),
+        ("", "lab", "the group lab of"),
+        ("a", "b", "the account a and the group b of"),
+    ],
+)
+def test_a_number_that_somebody_has_names_who_and_the_variable_to_change(account: str, group: str, words: str) -> None:
+    wish = {"uid": 74011, "variable": "ollama_uid"}
+    facts = box(uids=[{"uid": 74011, "account": account, "group": group}])
+    problem = only(box_problems(facts, wanted(uids=[wish])))
+    assert "74011 (ollama_uid)" in problem
+    assert words in problem
+    assert "Set ollama_uid in group_vars/all/gateway.yml" in problem
+
+
+def test_every_variable_with_the_same_taken_number_is_named() -> None:
+    wishes = [{"uid": "7", "variable": "ollama_uid"}, {"uid": 7, "variable": "redis_uid"}, {"uid": 8, "variable": "x"}]
+    taken, free = {"uid": 7, "account": "jane", "group": ""}, {"uid": 8, "account": "", "group": ""}
+    problems = box_problems(box(uids=[taken, taken, free]), wanted(uids=wishes))
+    assert ["ollama_uid" in problems[0], "redis_uid" in problems[1], len(problems)] == [True, True, 2]
+
+
+def test_a_box_without_curl_is_told_why_it_helps() -> None:
+    facts = box(curl=False)
+    assert box_problems(facts, wanted()) == []
+    assert "install curl to try the receipt's command" in only(box_warnings(facts, wanted()))
 
 
 def test_a_silent_registry_warns_and_does_not_stop() -> None:

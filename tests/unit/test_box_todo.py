@@ -43,6 +43,13 @@ def test_an_install_from_dockers_repository_names_it() -> None:
     assert "https://download.docker.com/linux/debian" in todo["unseen"][0]
 
 
+def test_the_modules_of_the_kernel_are_told_where_docker_needs_them() -> None:
+    facts = box("almalinux-10", docker=no_docker())
+    facts["os"]["kernel"] = "6.12.0-90.el10.x86_64"
+    package = "kernel-modules-extra-6.12.0-90.el10.x86_64"
+    assert docker_todo(facts, WANTED)["unseen"][1] == f"Would install {package} from the distribution"
+
+
 def test_nothing_is_installed_where_it_may_not_be() -> None:
     todo = docker_todo(box(docker=no_docker()), {**WANTED, "install": False})
     assert todo["install"] is None

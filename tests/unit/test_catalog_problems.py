@@ -16,6 +16,7 @@ MODELS_FILE = "group_vars/all/models.yml: "
 PROVIDERS_FILE = "group_vars/all/providers.yml: "
 IMAGES_FILE = "group_vars/all/images.yml: "
 GATEWAY_FILE = "group_vars/all/gateway.yml: "
+ANYWHERE = "group_vars, host_vars or the inventory: "
 VAULT_FILE = "group_vars/all/vault.yml: "
 
 
@@ -131,7 +132,7 @@ def test_a_mistake_in_the_models(models: Any, expected: str) -> None:
         ({"mine": {"kind": "openai_compatible"}}, PROVIDERS_FILE + "llm_providers.mine.api_base: is missing."),
         (
             {"mine": {"kind": "openai_compatible", "api_base": "10.0.0.7:80"}},
-            PROVIDERS_FILE + "llm_providers.mine.api_base: '10.0.0.7:80' does not",
+            PROVIDERS_FILE + "llm_providers.mine.api_base: is not an address that starts with http",
         ),
         (
             {"mine": {"kind": "opnai", "api_key": "k"}},
@@ -146,7 +147,7 @@ def test_a_mistake_in_the_models(models: Any, expected: str) -> None:
         ([], PROVIDERS_FILE + "llm_providers: is not a mapping but a list."),
         (
             {"openai": {"api_key": "same"}, "anthropic": {"api_key": "same"}},
-            PROVIDERS_FILE + "llm_providers.anthropic: is the same secret as llm_providers.openai.",
+            PROVIDERS_FILE + "llm_providers.anthropic.api_key: is the same secret as llm_providers.openai.api_key.",
         ),
     ],
 )
@@ -169,13 +170,17 @@ def test_a_mistake_in_the_providers(providers: Any, expected: str) -> None:
         ({"llm_redis_password": "a" * 40}, VAULT_FILE + "vault_redis_password: is weak"),
         (
             {"llm_redis_password": SETTINGS["llm_redis_password"] + "\nx"},
-            VAULT_FILE + "vault_redis_password: holds a blank",
+            VAULT_FILE + "vault_redis_password: holds more than letters, digits, - and _.",
         ),
         (
             {"llm_redis_password": SETTINGS["llm_master_key"]},
             VAULT_FILE + "vault_redis_password: is the same secret as vault_litellm_master_key.",
         ),
-        ({"llm_port": "4000"}, GATEWAY_FILE + "llm_port: is not a port number but text. Write llm_port: 4000"),
+        ({"llm_port": "four"}, GATEWAY_FILE + "llm_port: is not a port number but text. Write llm_port: 4000"),
+        (
+            {"llm_redis_password": 'a"b' + "c'd-12345678901234567890123456789"},
+            VAULT_FILE + "vault_redis_password: holds more",
+        ),
         ({"llm_port": 70000}, GATEWAY_FILE + "llm_port: 70000 is not between 1 and 65535."),
         (
             {"llm_bind_address": Undefined("llm_bind_address")},
@@ -184,7 +189,7 @@ def test_a_mistake_in_the_providers(providers: Any, expected: str) -> None:
         ({"llm_bind_address": "box.lan"}, "the inventory: llm_bind_address: 'box.lan' is not an IPv4 address."),
         ({"llm_bind_address": "1.2.3.400"}, "the inventory: llm_bind_address: '1.2.3.400' is not an IPv4 address."),
         ({"llm_data_dir": "models"}, GATEWAY_FILE + "llm_data_dir: 'models' is not an absolute path."),
-        ({"llm_verify_paid": "no"}, GATEWAY_FILE + "llm_verify_paid: is not true or false but text."),
+        ({"llm_verify_paid": "never"}, GATEWAY_FILE + "llm_verify_paid: is not true or false but text."),
     ],
 )
 def test_a_mistake_in_the_settings(settings: dict[str, Any], expected: str) -> None:
@@ -203,6 +208,8 @@ def test_a_mistake_in_the_settings(settings: dict[str, Any], expected: str) -> N
         ("ollama", {"tag": "latest"}, "llm_images.ollama.tag: 'latest' does not name a version"),
         ("ollama", {"tag": "0.17.0"}, "llm_images.ollama.tag: 0.17.0 has known security holes."),
         ("redis", {"tag": "8.2.1-alpine"}, "llm_images.redis.tag: 8.2.1-alpine has known security holes."),
+        ("litellm", {"tag": "v1.84.0-rc.1"}, "llm_images.litellm.tag: v1.84.0-rc.1 has known security holes."),
+        ("litellm", {"tag": "1.84.0rc1"}, "llm_images.litellm.tag: 1.84.0rc1 has known security holes."),
         ("redis", {"digest": "sha256:abc"}, "llm_images.redis.digest: is not a digest."),
         ("redis", {"tga": "8"}, "llm_images.redis.tga: unknown key. Did you mean 'tag'?"),
     ],
@@ -236,10 +243,10 @@ def test_a_misspelt_variable_is_named_and_others_are_left_alone() -> None:
     )
     assert len(lines) == 2
     assert lines[0].startswith(
-        GATEWAY_FILE + "litellm_prot: role litellm has no variable of this name. Did you mean 'litellm_port'?"
+        ANYWHERE + "litellm_prot: role litellm has no variable of this name. Did you mean 'litellm_port'?"
     )
     assert lines[1].startswith(
-        GATEWAY_FILE + "llm_modles: the gateway has no variable of this name. Did you mean 'llm_models'?"
+        ANYWHERE + "llm_modles: the gateway has no variable of this name. Did you mean 'llm_models'?"
     )
 
 
@@ -271,6 +278,42 @@ def test_no_message_holds_a_secret() -> None:
     )
     assert len(lines) > 3
     assert not [line for line in lines if secret in line]
+
+
+def test_settings_given_on_the_command_line_are_text_and_fine() -> None:
+    assert report(settings={"llm_port": "4999", "llm_verify_paid": "true"}) == []
+    assert plan.make_plan(declaration(settings={"llm_port": "4999"}))["ports"][0]["port"] == 4999
+
+
+def test_a_chat_model_whose_name_misleads_can_be_declared() -> None:
+    named = model(mode="chat", backends=[{"provider": "ollama", "model": "embed-chat"}])
+    assert report(models=[named]) == []
+
+
+def test_an_address_with_credentials_is_refused_and_not_repeated() -> None:
+    address = "https://bob:hunter2@10.0.0.7/v1"
+    lines = report(providers={"mine": {"kind": "openai_compatible", "api_base": address}}, models=[LOCAL])
+    assert len(lines) == 1
+    assert "llm_providers.mine.api_base: holds more than an address" in lines[0]
+    assert "hunter2" not in lines[0]
+
+
+def test_variables_that_were_not_read_at_all_are_one_problem() -> None:
+    nothing = {name: Undefined(name) for name in SETTINGS}
+    lines = report(settings=nothing)
+    assert [line for line in lines if "ln -s" in line] == [lines[0]]
+    assert not [line for line in lines if "llm_deploy_dir" in line]
+
+
+def test_ollama_cannot_be_switched_off_alone_while_models_need_it() -> None:
+    assert any("no box runs Ollama" in line for line in report(switched_off=("ollama",)))
+    assert report(switched_off=("ollama", "litellm", "redis")) == []
+
+
+def test_what_is_switched_off_is_neither_fetched_nor_checked() -> None:
+    made = plan.make_plan(declaration(switched_off=("ollama", "litellm")))
+    assert (made["ports"], made["ollama_models"]) == ([], [])
+    assert [image.split("/")[-1].split(":")[0] for image in made["images_to_hold"]] == ["redis"]
 
 
 def test_a_plan_is_refused_with_the_same_problems() -> None:

@@ -29,6 +29,7 @@ def problems(**changes: Any) -> list[str]:
         "ollama_boxes": ["box"],
         "ollama_address": "http://ollama:11434",
         "redis_host": "redis",
+        "enabled": {"redis": True, "ollama": True, "litellm": True},
         "variable_names": [],
         **changes,
     }
@@ -41,9 +42,16 @@ def test_a_right_declaration_passes_through_a_template() -> None:
 
 
 def test_a_misspelt_role_variable_is_found_by_the_contracts_of_the_roles() -> None:
-    lines = problems(variable_names=["litellm_prot", "litellm_port"])
+    lines = problems(variable_names=["litellm_uidd", "litellm_uid"])
     assert len(lines) == 1
-    assert "litellm_prot: role litellm has no variable of this name. Did you mean 'litellm_port'?" in lines[0]
+    assert "litellm_uidd: role litellm has no variable of this name. Did you mean 'litellm_uid'?" in lines[0]
+
+
+def test_a_variable_that_the_playbooks_set_has_no_effect_and_says_so() -> None:
+    lines = problems(variable_names=["ollama_data_dir", "litellm_port", "redis_maxmemory"])
+    assert len(lines) == 2
+    assert "litellm_port: has no effect here. Remove it; the playbooks set it from llm_port." in lines[0]
+    assert "ollama_data_dir: has no effect here. Remove it; the playbooks set it from llm_models_dir." in lines[1]
 
 
 def test_a_variable_that_does_not_exist_is_a_problem_like_any_other() -> None:

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 KEY = "planted-master-key-4711"
 HINT = "docker logs litellm-1"
+# The body that LiteLLM sends while it does not reach Redis: the message is JSON in itself, with the settings of Redis.
+REDIS_AWAY = {
+    "error": {
+        "message": json.dumps({"message": "Service Unhealthy", "litellm_cache_params": '{"namespace": "planted"}'}),
+        "type": "cache_ping_error",
+        "code": "503",
+    }
+}
 MODELS: list[dict[str, Any]] = [
     {"name": "smart", "paid": True, "timeout": 5, "backends": [{"id": "smart-1", "description": "anthropic claude"}]},
     {
@@ -55,6 +63,7 @@ class Behaviour:
     before_first_token: float = 0.0
     drip: float = 0.0
     starting_until: float = 0.0
+    redis_away_until: float = 0.0
 
 
 class StandIn(ThreadingHTTPServer):
@@ -119,6 +128,9 @@ class Handler(BaseHTTPRequestHandler):
             self._send_text(200, '"I\'m alive!"', None)
         elif self.path == "/health/readiness":
             self._send(200, {"status": "healthy", "db": "Not connected"})
+        elif self.path == "/cache/ping":
+            away = time.monotonic() < behaviour.redis_away_until
+            self._send(503, REDIS_AWAY) if away else self._send(200, {"status": "healthy", "cache_type": "redis"})
         elif self.path == "/v1/models":
             self._send(200, {"object": "list", "data": [{"id": name} for name in behaviour.names]})
         elif self.path == "/v1/embeddings":
@@ -197,6 +209,7 @@ class Runner:
             "api_key": KEY,
             "models": MODELS,
             "ready_timeout": 2,
+            "redis_timeout": 2,
             "log_hint": HINT,
             **options,
         }
@@ -304,6 +317,15 @@ WRONG_ANSWERS: dict[str, tuple[Callable[[Behaviour], None], list[str]]] = {
             "request without a key: POST /v1/chat/completions must be refused with 401, but: status 500",
             "request with a wrong key: GET /v1/models must be refused with 401, but: status 500, invalid key (key)",
             "request with a wrong key: POST /v1/chat/completions must be refused with 401, but: status 500",
+        ],
+    ),
+    "refused with a status of its own": (
+        changed(refusal=403),
+        [
+            "request without a key: GET /v1/models must be refused with 401, but: status 403, invalid key None",
+            "request without a key: POST /v1/chat/completions must be refused with 401, but: status 403",
+            "request with a wrong key: GET /v1/models must be refused with 401, but: status 403, invalid key (key)",
+            "request with a wrong key: POST /v1/chat/completions must be refused with 401, but: status 403",
         ],
     ),
     "missing and surplus models": (
@@ -446,6 +468,61 @@ def test_gateway_that_never_gets_ready_is_reported_and_still_asked(run: Runner, 
     result = run(ready_timeout=0)
     assert result["failures"] == ['readiness: status 503, {"status": "unhealthy"} (waited 0 s)']
     assert model_in(result, "local")["asked"] is True
+
+
+@pytest.fixture
+def quick_redis_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "REDIS_POLL_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("quick_redis_poll")
+def test_redis_that_comes_back_is_waited_for(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.redis_away_until = time.monotonic() + 0.2
+    assert run()["failures"] == []
+    assert 2 <= [path for _, path, _, _ in gateway.asked].count("/cache/ping") <= 6
+
+
+@pytest.mark.usefixtures("quick_redis_poll")
+def test_redis_that_stays_away_is_reported_and_the_rest_still_asked(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.redis_away_until = time.monotonic() + 60
+    result = run(redis_timeout=0.2)
+    (failure,) = result["failures"]
+    assert failure == (
+        "LiteLLM does not reach Redis: GET /cache/ping: status 503, Service Unhealthy (waited 0.2 s). "
+        "Until it does, the states of circuit breakers and the limits are each replica's own. "
+        "Look at: docker logs llm-gateway-redis"
+    )
+    assert model_in(result, "local")["asked"] is True
+
+
+@pytest.mark.parametrize(
+    "body", ['{"detail": "Service Unhealthy (planted-password)"}', "", "[]", '{"error": {"message": "[]"}}']
+)
+def test_of_another_error_about_redis_only_the_status_is_told(run: Runner, gateway: StandIn, body: str) -> None:
+    gateway.behaviour.replies = {"/cache/ping": (500, body)}
+    (failure,) = run(redis_timeout=0)["failures"]
+    assert failure.startswith("LiteLLM does not reach Redis: GET /cache/ping: status 500 (waited 0 s). ")
+
+
+@pytest.mark.usefixtures("quick_redis_poll")
+def test_hanging_question_about_redis_ends(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.hang = {"/cache/ping"}
+    (failure,) = run(redis_timeout=0.1)["failures"]
+    assert failure.startswith("LiteLLM does not reach Redis: GET /cache/ping: no answer within ")
+    assert failure.endswith("Look at: docker logs llm-gateway-redis")
+
+
+def test_refused_question_about_redis_is_not_waited_for(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.replies = {"/cache/ping": (401, '{"error": {"message": "not allowed"}}')}
+    result = run(redis_timeout=60)
+    assert result["failures"] == ["question about Redis: GET /cache/ping: status 401, not allowed"]
+    assert result["seconds"] < 10
+
+
+def test_gateway_without_redis_is_not_asked_about_it(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.redis_away_until = time.monotonic() + 60
+    assert run(ask_redis=False)["failures"] == []
+    assert "/cache/ping" not in [path for _, path, _, _ in gateway.asked]
 
 
 def test_ready_status_must_be_a_known_one(run: Runner, gateway: StandIn) -> None:

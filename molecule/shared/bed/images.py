@@ -16,7 +16,6 @@ from bed.layout import OWNER_FILTER, OWNER_LABEL, Layout
 from bed.progress import Progress
 
 REPOSITORY = "llm-bed"
-MIRROR = "http://deb.debian.org/debian"
 
 MMDEBSTRAP = (
     "mmdebstrap",
@@ -83,7 +82,7 @@ def references(images: dict[str, Image]) -> dict[str, str]:
     for image in images.values():
         digest = hashlib.sha256(image.name.encode())
         if image.parent is None:
-            digest.update(f"{MMDEBSTRAP} {MIRROR} {OWNER_LABEL}".encode())
+            digest.update(f"{MMDEBSTRAP} {OWNER_LABEL}".encode())
         else:
             digest.update(found[image.parent].encode())
         for path in image.files:
@@ -168,7 +167,7 @@ class Builder:
         context = self._context(image)
         context.mkdir(parents=True, exist_ok=True)
         archive = context / "root.tar"
-        run([*MMDEBSTRAP, image.suite, str(archive), MIRROR], log=log)
+        run([*MMDEBSTRAP, image.suite, str(archive)], log=log)
         reference = self._refs[image.name]
         run(["docker", "import", "--change", f"LABEL {OWNER_LABEL}", str(archive), reference], log=log)
         shutil.rmtree(context)

@@ -38,11 +38,16 @@ BOX_IMAGES = ("box-docker:trixie", "box-bare:trixie", "box-bare:bookworm")
 PUBLIC_IMAGES = ("litellm", "redis", "ollama")
 """Built here, and served under the public names of `llm_images`."""
 
-PROBE_URL = "https://registry-1.docker.io/v2/"
+PROBE_URLS = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 PROBE_SECONDS = 3.0
 
 
-def registry_in_reach(url: str = PROBE_URL, timeout_s: float = PROBE_SECONDS) -> bool:
+def registries_in_reach(urls: tuple[str, ...] = PROBE_URLS, timeout_s: float = PROBE_SECONDS) -> bool:
+    """Whether every registry that the published images come from is in reach."""
+    return all(registry_in_reach(url, timeout_s) for url in urls)
+
+
+def registry_in_reach(url: str, timeout_s: float = PROBE_SECONDS) -> bool:
     """Whether an image registry answers there, even if it asks for a login."""
     try:
         urllib.request.urlopen(url, timeout=timeout_s).close()  # noqa: S310 -- no user gives the address
@@ -53,7 +58,7 @@ def registry_in_reach(url: str = PROBE_URL, timeout_s: float = PROBE_SECONDS) ->
     return True
 
 
-def choose_mode(asked: str, progress: Progress, in_reach: Callable[[], bool] = registry_in_reach) -> str:
+def choose_mode(asked: str, progress: Progress, in_reach: Callable[[], bool] = registries_in_reach) -> str:
     """`test` or `upstream`; `auto` takes upstream's images when a registry is in reach, and says which it uses.
 
     Raises Refused when asked for anything else.

@@ -45,7 +45,6 @@ class Engine(NamedTuple):
     running: bool
     engine_version: str
     compose_version: str
-    cgroup_driver: str
     error: str
 
 
@@ -72,17 +71,20 @@ def find_command(name: str) -> str:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SEARCH_PATH}") or ""
 
 
+def installed_rpms(run: Runner, names: Sequence[str]) -> list[str]:
+    """Those of the packages that are installed; none where there is no rpm."""
+    return [name for name in names if run(["rpm", "--query", "--quiet", name]).code == 0]
+
+
 def parse_info(answer: Answer) -> Engine:
     """Read the answer to `docker info --format '{{json .}}'`; Docker prints it without an engine as well."""
     try:
         info: dict[str, Any] = json.loads(answer.out)
     except ValueError:
-        return Engine(
-            "docker", "", False, "", "", "", _first_line(answer.err) or "`docker info` gave no readable answer"
-        )
+        return Engine("docker", "", False, "", "", _first_line(answer.err) or "`docker info` gave no readable answer")
     if "ClientInfo" not in info:
         # podman-docker answers with `podman info`, which has neither this key nor Docker's others.
-        return Engine("podman", "", False, "", "", "", "")
+        return Engine("podman", "", False, "", "", "")
     client = info["ClientInfo"]
     plugins = {plugin.get("Name"): plugin for plugin in client.get("Plugins") or []}
     platform = (client.get("Platform") or {}).get("Name", "")
@@ -94,7 +96,6 @@ def parse_info(answer: Answer) -> Engine:
         running=bool(version) and not errors,
         engine_version=version,
         compose_version=plugins.get("compose", {}).get("Version") or "",
-        cgroup_driver=info.get("CgroupDriver") or "",
         error="; ".join(errors) or ("" if version else _first_line(answer.err)),
     )
 
@@ -129,12 +130,12 @@ def read_daemon_config(path: str = PATH) -> DaemonConfigFacts:
     try:
         config = parse_daemon_json(Path(path).read_text(encoding="utf-8"), path)
     except FileNotFoundError:
-        return {"path": path, "error": "", "log": {}}
+        return {"error": "", "log": {}}
     except DaemonConfigError as error:
-        return {"path": path, "error": str(error), "log": {}}
+        return {"error": str(error), "log": {}}
     except (OSError, UnicodeDecodeError) as error:
-        return {"path": path, "error": f"{path} cannot be read: {error}.", "log": {}}
-    return {"path": path, "error": "", "log": log_part(config)}
+        return {"error": f"{path} cannot be read: {error}.", "log": {}}
+    return {"error": "", "log": log_part(config)}
 
 
 def read_docker(
@@ -146,7 +147,7 @@ def read_docker(
     """
     client = find_command("docker")
     answers = _ask(run, client, _questions(client, network, images, ports), timeout_s)
-    engine = parse_info(answers["info"]) if client else Engine("none", "", False, "", "", "", "")
+    engine = parse_info(answers["info"]) if client else Engine("none", "", False, "", "", "")
     # A snap keeps its programs under this folder; the real path of /snap/bin/docker is the snap command itself.
     if client.startswith("/snap/") or (client and "/snap/" in str(Path(client).resolve())):
         engine = engine._replace(kind="snap")
@@ -160,7 +161,6 @@ def read_docker(
         "running": engine.running,
         "engine_version": engine.engine_version,
         "compose_version": engine.compose_version,
-        "cgroup_driver": engine.cgroup_driver,
         "error": engine.error,
         "service": parse_service(answers["service"], process_command_line),
         "daemon_config": read_daemon_config(),

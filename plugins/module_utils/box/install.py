@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ _DOCKER_PACKAGES = ["docker-ce", "docker-ce-cli", "containerd.io", "docker-compo
 _APT_KEY = "/etc/apt/keyrings/docker.asc"
 _FIRST_FEDORA = 41  # the oldest one Docker's page for Fedora still names
 _KERNEL_WORDS = {"amd64": "x86_64", "arm64": "aarch64"}
+# containerd.io obsoletes runc and conflicts with it, and podman may require it (containerd-packaging's
+# rpm/containerd.spec; https://docs.docker.com/engine/install/rhel/#uninstall-old-versions).
+RPMS_IN_THE_WAY = ("runc",)
+# A kernel of EL 10 itself, with the variant (64k, rt) that its packages carry in their names.
+_EL10_KERNEL = re.compile(r"(?P<release>[^+]+\.el10[^+]*)(?:\+(?P<variant>\w+))?")
 
 
 class UnsupportedOs(Exception):
@@ -38,6 +44,7 @@ class InstallPlan(TypedDict):
 
     manager: str  # apt or dnf
     packages: list[str]
+    kernel_modules: str  # package with modules of the running kernel that dockerd needs; empty when none is needed
     repository: Repository | None
 
 
@@ -89,7 +96,26 @@ def docker_install_plan(os_facts: OsFacts) -> InstallPlan:
     repository = None
     if system.docker_family:
         repository = _apt_repository(system, os_facts) if system.manager == "apt" else _dnf_repository(system, os_facts)
-    return {"manager": system.manager, "packages": list(system.packages), "repository": repository}
+    return {
+        "manager": system.manager,
+        "packages": list(system.packages),
+        "kernel_modules": _kernel_modules(os_facts),
+        "repository": repository,
+    }
+
+
+def _kernel_modules(os_facts: OsFacts) -> str:
+    """The package that brings xt_addrtype on EL 10, without which dockerd does not start.
+
+    Nothing pulls it in since iptables 1.8.11-15.el10 (https://github.com/docker/docker-ce-packaging/issues/1340). Its
+    version is that of the running kernel: the newest one would serve only after a reboot. Another kernel, such as that
+    around a container, has its modules elsewhere.
+    """
+    kernel = _EL10_KERNEL.fullmatch(os_facts["kernel"])
+    if os_facts["id"] not in _EL_FOLDERS or kernel is None:
+        return ""
+    variant = f"{kernel['variant']}-" if kernel["variant"] else ""
+    return f"kernel-{variant}modules-extra-{kernel['release']}"
 
 
 def _apt_repository(system: System, os_facts: OsFacts) -> Repository:

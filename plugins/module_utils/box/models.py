@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from ..ollama.names import InvalidName
+from ..ollama.names import InvalidName, Name, parse
 from ..ollama.registry import NotInRegistry, RegistryUnreachable, UnknownModel
 from .parallel import Outcome, run_all
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .shapes import ModelFacts, ModelsFacts, PathFacts
 
 # Ollama keeps a layer as blobs/sha256-<hex>, and one on its way as sha256-<hex>-partial (Ollama server/download.go).
-_BLOB = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})(?P<partial>-partial)?")
+_BLOB = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})(?P<partial>-partial.*)?")
 _BLOCK_BYTES = 512  # the unit of st_blocks (man 3type stat)
 _STATES = {
     UnknownModel: "unknown",
@@ -29,25 +30,67 @@ _STATES = {
 }
 
 
-def held_bytes(directory: Path) -> tuple[int, dict[str, int]]:
-    """Bytes on disk under a models directory, altogether and by layer digest, layers half loaded included."""
-    used = 0
-    layers: dict[str, int] = {}
-    for parent, _, names in os.walk(directory):
-        for name in names:
+class Store(NamedTuple):
+    """What a models directory holds."""
+
+    held: dict[str, int]  # bytes on disk by layer digest, layers half loaded included
+    complete: frozenset[str]  # digests of the layers that are there in full
+    manifests: dict[str, Path]  # by the key of names.Name
+
+
+EMPTY_STORE = Store({}, frozenset(), {})
+
+
+def read_store(directory: Path) -> Store:
+    """Read a models directory, at whatever depth below it Ollama's folders lie."""
+    held: dict[str, int] = {}
+    complete = set()
+    manifests = {}
+    for parent, _, files in os.walk(directory):
+        for file in files:
+            path = Path(parent) / file
+            match = _BLOB.fullmatch(file)
+            if match is None:
+                name = _manifest_name(path.relative_to(directory))
+                if name:
+                    manifests[name.key] = path
+                continue
             try:
-                status = os.lstat(Path(parent) / name)
+                status = os.lstat(path)
             except FileNotFoundError:
                 continue  # Ollama removed or renamed it meanwhile
-            on_disk = status.st_blocks * _BLOCK_BYTES
-            used += on_disk
-            match = _BLOB.match(name)
-            if match:
-                digest = "sha256:" + match["hex"]
-                # A partial file is sparse, so only its blocks tell how much is there.
-                held = on_disk if match["partial"] else status.st_size
-                layers[digest] = max(layers.get(digest, 0), held)
-    return used, layers
+            digest = "sha256:" + match["hex"]
+            if not match["partial"]:
+                complete.add(digest)
+            # A partial file is sparse, so only its blocks tell how much is there.
+            size = status.st_blocks * _BLOCK_BYTES if match["partial"] else status.st_size
+            held[digest] = max(held.get(digest, 0), size)
+    return Store(held, frozenset(complete), manifests)
+
+
+def _manifest_name(path: Path) -> Name | None:
+    """The model whose manifest lies at ``path``, which ends in manifests/<host>/<namespace>/<model>/<tag>.
+
+    The layout is that of Ollama's ``manifest/paths.go``.
+    """
+    folder, *parts = path.parts[-5:]
+    return Name(*parts) if folder == "manifests" and len(parts) == 4 else None
+
+
+def held_layers(name: str, store: Store) -> dict[str, int] | None:
+    """The layers of a model that is whole on the box, else None: then the registry has to tell."""
+    try:
+        path = store.manifests.get(parse(name).key)
+    except InvalidName:
+        return None
+    if path is None:
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        layers = {part["digest"]: int(part["size"]) for part in [*manifest["layers"], manifest["config"]]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # Ollama cannot use it either, and pulls the model anew
+    return layers if store.complete.issuperset(layers) else None
 
 
 def size_models(
@@ -56,21 +99,23 @@ def size_models(
     directory: PathFacts | None,
     timeout_s: float,
 ) -> ModelsFacts:
-    """Ask for the layers of every model side by side, for at most ``timeout_s`` seconds together.
+    """Ask for the layers of every model that is not on the box, for at most ``timeout_s`` seconds together.
 
     ``ask`` gives the layers of a model, digest to bytes, and raises the errors of ollama/registry.py.
     """
-    outcomes = run_all({name: partial(ask, name) for name in names}, timeout_s)
-    used, held = held_bytes(Path(directory["path"])) if directory else (0, {})
-    layers: dict[str, int] = {}
+    store = read_store(Path(directory["path"])) if directory else EMPTY_STORE
+    on_box = {name: held_layers(name, store) for name in names}
+    outcomes = run_all({name: partial(ask, name) for name, layers in on_box.items() if layers is None}, timeout_s)
+    missing: dict[str, int] = {}
     for outcome in outcomes.values():
-        layers.update(outcome.value or {})
+        missing.update(outcome.value or {})
     return {
         "directory": directory,
-        "used_bytes": used,
-        "total_bytes": sum(layers.values()),
-        "missing_bytes": _missing(layers, held),
-        "items": [_item(name, outcome, held) for name, outcome in outcomes.items()],
+        "missing_bytes": _missing(missing, store.held),
+        "items": [
+            _asked(name, outcomes[name], store.held) if layers is None else _held(name, layers)
+            for name, layers in on_box.items()
+        ],
     }
 
 
@@ -78,7 +123,7 @@ def _missing(layers: dict[str, int], held: dict[str, int]) -> int:
     return sum(max(size - held.get(digest, 0), 0) for digest, size in layers.items())
 
 
-def _item(name: str, outcome: Outcome, held: dict[str, int]) -> ModelFacts:
+def _asked(name: str, outcome: Outcome, held: dict[str, int]) -> ModelFacts:
     if outcome.error is not None:
         state = _STATES.get(type(outcome.error))
         if state is None:
@@ -92,3 +137,7 @@ def _item(name: str, outcome: Outcome, held: dict[str, int]) -> ModelFacts:
         "missing_bytes": _missing(layers, held),
         "detail": "",
     }
+
+
+def _held(name: str, layers: dict[str, int]) -> ModelFacts:
+    return {"name": name, "state": "held", "bytes": sum(layers.values()), "missing_bytes": 0, "detail": ""}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .install import SUPPORTED, UnsupportedOs, docker_install_plan, supported_system
 
 if TYPE_CHECKING:
-    from .shapes import BoxFacts, DockerFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, Wanted
+    from .shapes import BoxFacts, DockerFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, UidFacts, Wanted
 
 ARCHITECTURES = ("amd64", "arm64")
 # community.docker's docker_compose_v2 refuses an older one (MINIMUM_COMPOSE_VERSION in its module_utils/compose_v2.py).
@@ -35,20 +35,26 @@ _NOT_ALLOWED = (
     "Docker is missing and docker_install is false. Install Docker Engine with Compose v2 "
     "(https://docs.docker.com/engine/install/), or set docker_install: true."
 )
+_RPM_IN_THE_WAY = (
+    "Docker is missing, and its package containerd.io cannot be installed beside the package {name} of this box. "
+    "Run `dnf remove {name}`, which lists what else goes with it before it asks, and run again."
+)
 _COMPOSE_PAGE = "https://docs.docker.com/compose/install/linux/"
 
 
 def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
     """Every problem at once; none means that the gateway can be set up.
 
-    ``wanted`` holds ``docker_install`` and ``allow_unsupported_os`` (bools) and ``ports``, a list of mappings with
+    ``wanted`` holds ``docker_install`` and ``allow_unsupported_os`` (bools); ``ports``, a list of mappings with
     ``address``, ``port``, ``variable`` (what sets the port) and optionally ``project`` (our own Compose project, which
-    may hold the port), ``address_variable`` and ``file``.
+    may hold the port), ``file`` (where ``variable`` stands), ``address_variable`` and ``address_file``; and ``uids``,
+    a list of mappings with ``uid`` and ``variable``.
     """
     return [
         *_system_problems(facts, wanted),
         *docker_problems(facts, install=bool(wanted["docker_install"])),
         *_port_problems(facts["ports"], wanted),
+        *_uid_problems(facts["uids"], wanted),
         *_model_problems(facts["models"]),
     ]
 
@@ -64,6 +70,8 @@ def box_warnings(facts: BoxFacts, wanted: Wanted) -> list[str]:
     docker = facts["docker"]
     if docker["engine"] and not docker["running"] and docker["service"]["state"] == "inactive":
         warnings.append("Docker is installed but stopped; this run starts it and has it start at boot.")
+    if not facts["curl"]:
+        warnings.append("The box has no curl: install curl to try the receipt's command.")
     return [*warnings, *_size_warnings(facts["models"]), *_memory_warnings(facts)]
 
 
@@ -106,15 +114,18 @@ def _missing_problems(facts: BoxFacts, *, install: bool) -> list[str]:
         plan = docker_install_plan(facts["os"])
     except UnsupportedOs as error:
         return [str(error)]
+    problems = []
+    if plan["manager"] == "dnf":
+        problems += [_RPM_IN_THE_WAY.format(name=name) for name in facts["rpms_in_the_way"]]
     asked = facts["docker_repository"]
     if not plan["repository"] or not asked or asked["reachable"]:
-        return []
+        return problems
     problem = (
         f"Docker is missing, and its package repository does not answer: {asked['url']} ({asked['error']}). "
         "Let this box reach it, directly or by a proxy in its environment (https_proxy), or install Docker Engine "
         "with Compose v2 yourself and run again."
     )
-    return [problem]
+    return [*problems, problem]
 
 
 def _stopped_problems(docker: DockerFacts) -> list[str]:
@@ -186,17 +197,17 @@ def _port_problems(ports: list[PortFacts], wanted: Wanted) -> list[str]:
 def _port_problem(port: PortFacts, wish: Wanted) -> str:
     host = f"[{port['address']}]" if ":" in port["address"] else port["address"]
     where = f"{host}:{port['port']}"
-    file = wish.get("file", _GATEWAY_FILE)
-    address_variable = wish.get("address_variable", "llm_bind_address")
+    port_place = f"{wish['variable']} ({wish.get('file', _GATEWAY_FILE)})"
+    address_place = f"{wish.get('address_variable', 'llm_bind_address')} ({wish.get('address_file', 'the inventory')})"
     if port["state"] == "no_address":
         return (
             f"{where}: this box has no address {port['address']} ({port['detail']}). "
-            f"Write one of its addresses in {address_variable} ({file})."
+            f"Write one of its addresses in {address_place}."
         )
     if port["state"] == "invalid":
         return (
-            f"{where} cannot be listened on ({port['detail']}). Correct {address_variable} or {wish['variable']} "
-            f"({file}): an IP address and a port from 1 to 65535."
+            f"{where} cannot be listened on ({port['detail']}). Correct {address_place} or {port_place}: "
+            "an IP address and a port from 1 to 65535."
         )
     own = wish.get("project")
     others = [holder for holder in port["holders"] if not (own and holder["project"] == own)]
@@ -204,7 +215,7 @@ def _port_problem(port: PortFacts, wish: Wanted) -> str:
         return ""
     by = " and ".join(dict.fromkeys(_holder(holder) for holder in others))
     taken = f"taken by {by}" if by else f"taken; `ss -ltnp 'sport = :{port['port']}'` on the box tells by what"
-    return f"Port {where} is {taken}. Stop that, or write another port in {wish['variable']} ({file})."
+    return f"Port {where} is {taken}. Stop that, or write another port in {port_place}."
 
 
 def _holder(holder: PortHolder) -> str:
@@ -216,6 +227,22 @@ def _holder(holder: PortHolder) -> str:
     return "a program that could not be identified"
 
 
+def _uid_problems(uids: list[UidFacts], wanted: Wanted) -> list[str]:
+    known = {found["uid"]: found for found in uids}
+    problems = []
+    for wish in wanted["uids"]:
+        found = known[int(wish["uid"])]
+        account = f"the account {found['account']}" if found["account"] else ""
+        group = f"the group {found['group']}" if found["group"] else ""
+        holders = " and ".join(holder for holder in (account, group) if holder)
+        if holders:
+            problems.append(
+                f"The number {found['uid']} ({wish['variable']}) belongs to {holders} of this box, who could then read "
+                f"the container's files. Set {wish['variable']} in {_GATEWAY_FILE} to a number that nobody has."
+            )
+    return problems
+
+
 def _model_problems(models: ModelsFacts) -> list[str]:
     problems = [
         f"Ollama's registry has no model {model['name']}. Correct the name in llm_models ({_MODELS_FILE}); "
@@ -224,7 +251,7 @@ def _model_problems(models: ModelsFacts) -> list[str]:
         if model["state"] == "unknown"
     ]
     problems += [
-        f"{model['name']!r} is not a model name: {model['detail']} Correct it in llm_models ({_MODELS_FILE})."
+        f"{model['detail']} Correct it in llm_models ({_MODELS_FILE})."
         for model in models["items"]
         if model["state"] == "invalid"
     ]
@@ -244,8 +271,9 @@ def _disk_problems(models: ModelsFacts) -> list[str]:
     )
     problem = (
         f"Too little disk for the declared models: {_gib(missing)} are to be downloaded ({sizes}) and {_gib(margin)} "
-        f"are to stay free, but {room['path']} has {_gib(room['free_bytes'])} free. Free {_gib(short)} there, mount a "
-        f"larger disk at it, or take models out of llm_models ({_MODELS_FILE})."
+        f"are to stay free, but {room['path']} has {_gib(room['free_bytes'])} free. Free {_gib(short)} there, "
+        f"name a folder on a larger disk in llm_models_dir ({_GATEWAY_FILE}), or take models out of llm_models "
+        f"({_MODELS_FILE})."
     )
     return [problem]
 

@@ -10,11 +10,11 @@ class OsFacts(TypedDict):
     """The operating system, from os-release and the kernel."""
 
     id: str
-    id_like: list[str]
     version_id: str
     codename: str
     pretty_name: str
     arch: str  # amd64, arm64, or the kernel's own word for anything else
+    kernel: str  # release of the running kernel, as `uname -r` prints it
 
 
 class ServiceFacts(TypedDict):
@@ -28,7 +28,6 @@ class ServiceFacts(TypedDict):
 class DaemonConfigFacts(TypedDict):
     """Docker's daemon.json: only what concerns logging, for the file may hold proxy passwords."""
 
-    path: str
     error: str  # why it cannot be read as JSON; empty when it can, or is not there
     log: dict[str, Any]  # the keys log-driver and log-opts, where set
 
@@ -43,7 +42,6 @@ class DockerFacts(TypedDict):
     running: bool
     engine_version: str
     compose_version: str
-    cgroup_driver: str
     error: str
     service: ServiceFacts
     daemon_config: DaemonConfigFacts
@@ -75,16 +73,22 @@ class PathFacts(TypedDict):
     """Room at a path."""
 
     path: str
-    existing: str  # the nearest directory that exists
     free_bytes: int
-    device: int
+
+
+class UidFacts(TypedDict):
+    """Whose number a container's user would share. Empty texts: nobody has it."""
+
+    uid: int
+    account: str
+    group: str
 
 
 class ModelFacts(TypedDict):
-    """One model, as Ollama's registry knows it."""
+    """One model, as the box holds it or as Ollama's registry knows it."""
 
     name: str
-    state: str  # known, unknown, unreachable, elsewhere (another registry), or invalid
+    state: str  # held (whole on the box), known, unknown, unreachable, elsewhere (another registry), or invalid
     bytes: int
     missing_bytes: int
     detail: str
@@ -94,8 +98,6 @@ class ModelsFacts(TypedDict):
     """The declared models together; layers that two models share are counted once."""
 
     directory: PathFacts | None
-    used_bytes: int
-    total_bytes: int
     missing_bytes: int
     items: list[ModelFacts]
 
@@ -112,13 +114,14 @@ class BoxFacts(TypedDict):
     """Everything box_facts collects."""
 
     os: OsFacts
-    python_version: str
     memory_bytes: int
     systemd: bool
+    curl: bool
     docker: DockerFacts
     docker_repository: RepositoryFacts | None
+    rpms_in_the_way: list[str]  # installed packages beside which dnf does not install Docker's own
     ports: list[PortFacts]
-    paths: list[PathFacts]
+    uids: list[UidFacts]
     models: ModelsFacts
 
 

@@ -1,22 +1,27 @@
-"""The operating system, its memory and its disks."""
+"""The operating system, its memory, its disks and its accounts."""
 
 from __future__ import annotations
 
+import grp
 import os
 import platform
+import pwd
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .shapes import OsFacts, PathFacts
+    from .shapes import OsFacts, PathFacts, UidFacts
 
 # The kernel's words, and those of Docker and Debian for the same machine.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def parse_os_release(text: str, machine: str) -> OsFacts:
-    """Read os-release (man 5 os-release); ``machine`` is the kernel's word for the architecture."""
+def parse_os_release(text: str, machine: str, kernel: str) -> OsFacts:
+    """Read os-release (man 5 os-release).
+
+    ``machine`` is the kernel's word for the architecture, ``kernel`` its release.
+    """
     values: dict[str, str] = {}
     for line in text.splitlines():
         key, separator, raw = line.partition("=")
@@ -24,11 +29,11 @@ def parse_os_release(text: str, machine: str) -> OsFacts:
             values[key.strip()] = " ".join(shlex.split(raw))
     return {
         "id": values.get("ID", "linux"),
-        "id_like": values.get("ID_LIKE", "").split(),
         "version_id": values.get("VERSION_ID", ""),
         "codename": values.get("UBUNTU_CODENAME") or values.get("VERSION_CODENAME", ""),
         "pretty_name": values.get("PRETTY_NAME", "") or "an unknown Linux",
         "arch": _ARCHITECTURES.get(machine, machine),
+        "kernel": kernel,
     }
 
 
@@ -36,7 +41,7 @@ def read_os(root: Path = Path("/")) -> OsFacts:
     """The system under ``root``; os-release stands in /etc or, failing that, in /usr/lib."""
     files = [root / name for name in ("etc/os-release", "usr/lib/os-release")]
     text = next((file.read_text(encoding="utf-8") for file in files if file.exists()), "")
-    return parse_os_release(text, platform.machine())
+    return parse_os_release(text, platform.machine(), platform.release())
 
 
 def parse_memory(meminfo: str) -> int:
@@ -63,9 +68,17 @@ def read_path(path: str) -> PathFacts:
     while not existing.is_dir():
         existing = existing.parent
     room = os.statvfs(existing)
-    return {
-        "path": path,
-        "existing": str(existing),
-        "free_bytes": room.f_bavail * room.f_frsize,
-        "device": existing.stat().st_dev,
-    }
+    return {"path": path, "free_bytes": room.f_bavail * room.f_frsize}
+
+
+def read_uid(uid: int) -> UidFacts:
+    """The account and the group of this box that have the number, from every source of its nsswitch.conf."""
+    try:
+        account = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        account = ""
+    try:
+        group = grp.getgrgid(uid).gr_name
+    except (KeyError, OverflowError):  # a number no group can have gives the latter
+        group = ""
+    return {"uid": uid, "account": account, "group": group}

@@ -64,6 +64,8 @@ def _unseen(todo: DockerTodo, wanted: Wanted) -> list[str]:
     if plan:
         origin = f" from {plan['repository']['url']}" if plan["repository"] else " from the distribution"
         lines.append(f"Would install {', '.join(plan['packages'])}{origin} and start Docker")
+        if plan["kernel_modules"]:
+            lines.append(f"Would install {plan['kernel_modules']} from the distribution")
     if plan or todo["create_network"]:
         lines.append(f"Would create the Docker network {wanted['network']}")
     # A box without Docker has none of the images.

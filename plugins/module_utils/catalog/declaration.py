@@ -100,6 +100,7 @@ class Model:
     Attributes:
         name: the name in requests.
         mode: ``chat`` or ``embedding``.
+        mode_declared: whether the user wrote the mode.
         backends: who answers; several share the load.
         fallbacks: names of models tried in this order when every backend fails.
         timeout: seconds for a whole answer.
@@ -108,6 +109,7 @@ class Model:
 
     name: str
     mode: str
+    mode_declared: bool
     backends: tuple[Backend, ...]
     fallbacks: tuple[str, ...]
     timeout: float
@@ -214,6 +216,7 @@ def _read_models(
             Model(
                 name=values["name"],
                 mode=values.get("mode", CHAT),
+                mode_declared="mode" in values,
                 backends=tuple(backends),
                 fallbacks=tuple(values.get("fallbacks", ())),
                 timeout=timeout,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
 from .problems import VAULT_FILE, Problem, did_you_mean
 
@@ -72,23 +73,32 @@ def seconds(value: Any) -> str | None:
 
 
 def port(value: Any) -> str | None:
-    """Accept a TCP port number."""
+    """Accept a TCP port number; as text too, since ``-e llm_port=4000`` gives text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return f"is not a port number but {kind_of(value)}"
     return None if 1 <= value <= 65535 else f"{value} is not between 1 and 65535"
 
 
 def boolean(value: Any) -> str | None:
-    """Accept true or false."""
-    return None if isinstance(value, bool) else f"is not true or false but {kind_of(value)}"
+    """Accept true or false; as text too, since ``-e llm_verify_paid=true`` gives text."""
+    if isinstance(value, bool) or (isinstance(value, str) and value.lower() in {"true", "false", "yes", "no"}):
+        return None
+    return f"is not true or false but {kind_of(value)}"
 
 
 def url(value: Any) -> str | None:
-    """Accept an http or https address."""
+    """Accept an http or https address without credentials; a wrong one is not repeated, as it may hold some."""
     wrong = text(value)
     if wrong:
         return wrong
-    return None if value.startswith(("http://", "https://")) else f"{value!r} does not start with http:// or https://"
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "is not an address that starts with http:// or https://"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return "holds more than an address, and others can read the file it goes into"
+    return None
 
 
 def list_of_text(value: Any) -> str | None:

@@ -14,6 +14,7 @@ from .problems import Problem
 FLOORS = {"litellm": "1.84.0", "ollama": "0.30.0", "redis": "8.2.2"}
 
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[.+-].*|(?:rc|post|dev)\d+.*)?\Z")
+_BEFORE_RELEASE = re.compile(r"[.-]?(?:rc|dev|nightly|alpha\d|beta\d)[.\d]*", re.IGNORECASE)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -75,7 +76,13 @@ def _floor_problems(path: str, tag: str, floor: str) -> list[Problem]:
     return []
 
 
-def version_of(tag: str) -> tuple[int, int, int] | None:
-    """Return the version in an image tag (``v1.108.10``, ``0.34.2-rocm``), or None when it names none."""
+def version_of(tag: str) -> tuple[int, int, int, bool] | None:
+    """Return the version in an image tag (``v1.108.10``, ``0.34.2-rocm``), or None when it names none.
+
+    The last part tells a release from what came before it, such as ``v1.84.0-rc.1``, and sorts that first.
+    """
     match = _VERSION.match(tag)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+    if match is None:
+        return None
+    released = not _BEFORE_RELEASE.match(tag[match.end(3) :])
+    return int(match[1]), int(match[2]), int(match[3]), released

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .declaration import EMBEDDING, OLLAMA, Catalog, Model, read_catalog
@@ -38,8 +38,10 @@ class Declaration:
         ollama_boxes: the boxes that run Ollama.
         ollama_address: where LiteLLM reaches the Ollama of its own box (``http://host:port``).
         redis_host: name under which LiteLLM reaches Redis.
+        switched_off: names of the services that are not to run.
         variable_names: every variable the host has, to find misspelt ones.
         roles: the roles with the variables they declare.
+        set_by_playbooks: role variables that the playbooks set themselves, with what they set them to.
     """
 
     settings: Mapping[str, Any]
@@ -50,12 +52,16 @@ class Declaration:
     ollama_boxes: tuple[str, ...]
     ollama_address: str
     redis_host: str
+    switched_off: tuple[str, ...] = ()
     variable_names: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
+    set_by_playbooks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reachable_ollama(self) -> dict[str, str]:
-        """Address of Ollama by box, for the boxes this gateway reaches: its own."""
+        """Address of Ollama by box, for the boxes this gateway reaches: its own, unless only Ollama is off."""
+        if "ollama" in self.switched_off and "litellm" not in self.switched_off:
+            return {}
         return {box: self.ollama_address for box in self.ollama_boxes if box == self.gateway_box}
 
 
@@ -64,7 +70,7 @@ def check(declaration: Declaration) -> list[Problem]:
     catalog, problems = read_catalog(declaration.providers, declaration.models)
     _, image_problems = read_images(declaration.images)
     api_keys = {
-        f"llm_providers.{provider.name}": provider.api_key
+        f"llm_providers.{provider.name}.api_key": provider.api_key
         for provider in catalog.providers.values()
         if provider.api_key
     }
@@ -75,7 +81,7 @@ def check(declaration: Declaration) -> list[Problem]:
         *reference_problems(catalog, declaration.reachable_ollama),
         *_stray_boxes(declaration),
         *image_problems,
-        *unknown_variables(declaration.variable_names, declaration.roles),
+        *unknown_variables(declaration.variable_names, declaration.roles, declaration.set_by_playbooks),
     ]
 
 
@@ -93,11 +99,24 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
     settings = declaration.settings
     return {
         "images": images,
-        "ollama_models": _ollama_models(catalog),
+        "images_to_hold": [image for name, image in images.items() if name not in declaration.switched_off],
+        "ports": [] if "litellm" in declaration.switched_off else [_published_port(settings)],
+        "ollama_models": [] if "ollama" in declaration.switched_off else _ollama_models(catalog),
         "litellm_config": litellm_config(catalog, declaration.reachable_ollama, declaration.redis_host),
         "litellm_environment": environment(catalog, settings["llm_master_key"], settings["llm_redis_password"]),
         "questions": [_question(model, catalog, declaration.reachable_ollama) for model in catalog.models],
         "warnings": reference_warnings(catalog),
+    }
+
+
+def _published_port(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the gateway listens on, for the check that nothing else does."""
+    return {
+        "address": settings["llm_bind_address"],
+        "port": int(settings["llm_port"]),
+        "variable": "llm_port",
+        # The gateway that runs already holds its own port.
+        "project": "llm-gateway-litellm",
     }
 
 

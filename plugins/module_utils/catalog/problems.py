@@ -17,6 +17,8 @@ FILES = {
     "llm_bind_address": "the inventory",
 }
 OTHER_FILE = "group_vars/all/gateway.yml"
+# A variable that nothing reads may stand in any of these.
+ANYWHERE = "group_vars, host_vars or the inventory"
 VAULT_FILE = "group_vars/all/vault.yml"
 
 
@@ -47,10 +49,15 @@ def file_of(path: str) -> str:
     return FILES.get(variable, OTHER_FILE)
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that a misspelt one is likely to mean, or an empty text."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), "")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return advice for a word that is not among the known ones: the nearest of them, or all of them."""
+    """Return advice for a word that is not among the known ones: the nearest of them, and all of them."""
     choices = sorted(known)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    close = nearest(word, choices)
     if close:
-        return f"Did you mean {close[0]!r}? Known: {', '.join(choices)}"
+        return f"Did you mean {close!r}? Known: {', '.join(choices)}"
     return f"Known: {', '.join(choices)}" if choices else "Nothing of this kind is declared"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .declaration import CHAT, EMBEDDING, HOSTED, OLLAMA, Catalog, Model
+from .declaration import EMBEDDING, HOSTED, OLLAMA, Catalog, Model
 from .problems import Problem, did_you_mean
 
 
@@ -72,10 +72,10 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
                 Problem(
                     f"{path}.provider",
                     "no box runs Ollama for this gateway",
-                    "Put the gateway's box into group ollama of the inventory",
+                    "Put the gateway's box into group ollama of the inventory, and leave ollama_enabled true",
                 ),
             )
-        if provider.kind == OLLAMA and backend.model.endswith((":cloud", "-cloud")):
+        if provider.kind == OLLAMA and backend.model.lower().endswith((":cloud", "-cloud")):
             problems.append(
                 Problem(
                     f"{path}.model",
@@ -89,12 +89,12 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
                     f"{path}.provider", f"{provider.kind} offers no embeddings", "Name another provider, such as ollama"
                 ),
             )
-        if model.mode == CHAT and looks_like_embedding(backend.model):
+        if not model.mode_declared and looks_like_embedding(backend.model):
             problems.append(
                 Problem(
                     f"{path}.model",
                     f"{backend.model!r} makes embeddings and cannot chat",
-                    "Add mode: embedding to this model",
+                    "Add mode: embedding to this model, or mode: chat if its name misleads",
                 ),
             )
     return problems

@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .fields import Field, Undefined, boolean, port, read, text
-from .problems import OTHER_FILE, VAULT_FILE, Problem, did_you_mean
+from .fields import Field, Undefined, boolean, port, text
+from .problems import ANYWHERE, VAULT_FILE, Problem, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MIN_SECRET_LENGTH = 32
+# A quote or a blank ends a password in redis.conf early, and Redis then prints it into its log.
+_SAFE_SECRET = re.compile(r"[A-Za-z0-9_-]+\Z")
 # Keys that stand in public documentation: LiteLLM itself refuses to start with some of them.
 PUBLISHED_SECRETS = ("sk-1234", "sk-litellm", "password", "changeme", "change-me", "super-secret-key", "your-api-key")
 
@@ -45,6 +47,8 @@ SETTINGS = {
     "llm_redis_password": Field(text, 'llm_redis_password: "{{ vault_redis_password }}"', required=True),
     "llm_deploy_dir": Field(_directory, "llm_deploy_dir: /opt/llm-gateway", required=True),
     "llm_data_dir": Field(_directory, "llm_data_dir: /var/lib/llm-gateway", required=True),
+    "llm_models_dir": Field(_directory, "llm_models_dir: /var/lib/llm-gateway/ollama", required=True),
+    "llm_network": Field(text, "llm_network: llm-gateway", required=True),
     "llm_verify_paid": Field(boolean, "llm_verify_paid: false", required=True),
     "llm_secure_logging": Field(boolean, "llm_secure_logging: true", required=True),
 }
@@ -64,6 +68,9 @@ class Role:
 
 def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with the single settings; ``declared`` holds them by variable name."""
+    if all(declared.get(name) == Undefined(name) for name in SETTINGS if name != "llm_bind_address"):
+        what = "nothing of it is known here, because the inventory stands outside the folder inventory/"
+        return [Problem("llm_port", what, "Link it beside your inventory: ln -s PATH/TO/group_vars group_vars")]
     problems: list[Problem] = []
     for name, field in SETTINGS.items():
         value = declared.get(name)
@@ -118,25 +125,16 @@ def secret_problems(secrets: Mapping[str, Any], api_keys: Mapping[str, str]) -> 
                     file=VAULT_FILE,
                 ),
             )
-        elif re.search(r"[^\x21-\x7e]", value):
+        elif not _SAFE_SECRET.match(value):
             problems.append(
-                Problem(
-                    vault,
-                    "holds a blank, a line break or a non-ASCII character",
-                    "Use letters and digits",
-                    file=VAULT_FILE,
-                )
+                Problem(vault, "holds more than letters, digits, - and _", "Use a random one of those", file=VAULT_FILE)
             )
     for path, value in api_keys.items():
         if value.lower() in PUBLISHED_SECRETS:
-            problems.append(
-                Problem(f"{path}.api_key", "is a placeholder, not a key", "Put the provider's key into the vault")
-            )
+            problems.append(Problem(path, "is a placeholder, not a key", "Put the provider's key into the vault"))
         elif re.search(r"[^\x21-\x7e]", value):
             problems.append(
-                Problem(
-                    f"{path}.api_key", "holds a blank, a line break or a non-ASCII character", "Paste the key again"
-                )
+                Problem(path, "holds a blank, a line break or a non-ASCII character", "Paste the key again")
             )
     return problems + _repeated({**{SECRETS.get(name, name): value for name, value in own.items()}, **api_keys})
 
@@ -152,29 +150,33 @@ def _repeated(secrets: Mapping[str, str]) -> list[Problem]:
     return problems
 
 
-def unknown_variables(names: Iterable[str], roles: Iterable[Role]) -> list[Problem]:
-    """Return variables that carry the prefix of the gateway or of a role, but that nothing reads: misspelt ones.
+def unknown_variables(
+    names: Iterable[str], roles: Iterable[Role], set_by_playbooks: Mapping[str, str]
+) -> list[Problem]:
+    """Return variables that carry the prefix of the gateway or of a role, but that nothing reads.
 
     Args:
         names: every variable name the host has.
         roles: the roles with the variables they declare.
+        set_by_playbooks: role variables that the playbooks set, whatever the user writes, with what they set them to.
     """
     known = {"llm": {*SETTINGS, *CATALOG_VARIABLES}}
     known.update({role.name: set(role.variables) for role in roles})
     problems = []
     for name in sorted(names):
         prefix = max((prefix for prefix in known if name.startswith(f"{prefix}_")), key=len, default=None)
-        if prefix is not None and name not in known[prefix] and name not in PLAYBOOK_VARIABLES:
+        if prefix is None or name in PLAYBOOK_VARIABLES:
+            continue
+        if name in set_by_playbooks:
+            instead = f"Remove it; the playbooks set it from {set_by_playbooks[name]}"
+            problems.append(Problem(name, "has no effect here", instead, file=ANYWHERE))
+        elif name not in known[prefix]:
             owner = "the gateway" if prefix == "llm" else f"role {prefix}"
-            problems.append(
-                Problem(
-                    name, f"{owner} has no variable of this name", did_you_mean(name, known[prefix]), file=OTHER_FILE
-                )
-            )
+            meant = nearest(name, known[prefix])
+            if meant in set_by_playbooks:
+                instead = f"Did you mean {meant!r}? The playbooks set it from {set_by_playbooks[meant]}: set that"
+            else:
+                instead = did_you_mean(name, known[prefix] - set(set_by_playbooks))
+            what = f"{owner} has no variable of this name"
+            problems.append(Problem(name, what, instead, file=ANYWHERE))
     return problems
-
-
-def read_settings(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings whose values are right, by variable name."""
-    good, _ = read({name: declared[name] for name in SETTINGS if name in declared}, "settings", SETTINGS)
-    return good

@@ -27,7 +27,11 @@ POLL_SECONDS = 0.5
 ERROR_LENGTH = 300
 TEXT_LENGTH = 60
 LARGEST_ANSWER = 8 * 1024 * 1024
-REFUSALS = (401, 403)
+REDIS_POLL_SECONDS = 2.0
+REDIS_HINT = (
+    "Until it does, the states of circuit breakers and the limits are each replica's own. "
+    "Look at: docker logs llm-gateway-redis"
+)
 
 _KEY_LIKE = re.compile(r"sk-[A-Za-z0-9_*.-]{4,}|(?i:bearer)\s+\S+")
 
@@ -401,6 +405,37 @@ def check_readiness(gateway: Gateway, timeout: float) -> CheckResult:
     return CheckResult((f"readiness: {_seen(gateway, reply)}",))
 
 
+def check_redis(gateway: Gateway, timeout: float) -> CheckResult:
+    """Ask for up to ``timeout`` seconds whether LiteLLM reaches Redis, which its readiness does not tell.
+
+    An answer below 500, such as a refused key, does not change by waiting and ends the check at once.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        limit = max(min(QUICK_SECONDS, deadline - time.monotonic()), REDIS_POLL_SECONDS)
+        try:
+            reply = gateway.ask("GET", "/cache/ping", timeout=limit)
+        except NoAnswer as error:
+            seen = str(error)
+        else:
+            if reply.status == 200:
+                return CheckResult()
+            if reply.status < 500:
+                return CheckResult((f"question about Redis: GET /cache/ping: {_seen(gateway, reply)}",))
+            seen = f"GET /cache/ping: status {reply.status}{_redis_message(gateway, reply)}"
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return CheckResult((f"LiteLLM does not reach Redis: {seen} (waited {timeout:g} s). {REDIS_HINT}",))
+        time.sleep(min(REDIS_POLL_SECONDS, remaining))
+
+
+def _redis_message(gateway: Gateway, reply: Reply) -> str:
+    """Return the message without the settings of Redis after it (LiteLLM, litellm/proxy/caching_routes.py)."""
+    details = _json(error_message(reply.body).encode())
+    said = details.get("message") if isinstance(details, dict) else None
+    return f", {gateway.clean(said)}" if isinstance(said, str) and said else ""
+
+
 def check_refusal(gateway: Gateway, key: str | None, model: Model | None) -> CheckResult:
     """Ask the model list and a completion without a key (None) or with a wrong one ("wrong"); both must be refused.
 
@@ -422,7 +457,7 @@ def check_refusal(gateway: Gateway, key: str | None, model: Model | None) -> Che
             continue
         if reply.status < 400:
             failures.append(f"{named}: {method} {path} gave status {reply.status} instead of 401")
-        elif reply.status not in REFUSALS:
+        elif reply.status != 401:
             failures.append(
                 f"request {without}: {method} {path} must be refused with 401, but: {_seen(gateway, reply)}"
             )
@@ -509,13 +544,20 @@ def check_embedding(gateway: Gateway, model: Model) -> ModelResult:
     )
 
 
-def run_checks(gateway: Gateway, models: Sequence[Model], ask_paid: bool, ready_timeout: float) -> Report:
-    """Ask everything and return all wrong answers. Stops early only when nothing answers at all."""
+def run_checks(
+    gateway: Gateway, models: Sequence[Model], ask_paid: bool, ready_timeout: float, redis_timeout: float | None
+) -> Report:
+    """Ask everything and return all wrong answers. Stops early only when nothing answers at all.
+
+    Both times are seconds; ``redis_timeout`` is None for a gateway without Redis.
+    """
     started = time.monotonic()
     report = Report()
     reached, readiness = wait_until_ready(gateway, ready_timeout)
     report.failures.extend(readiness.failures)
     if reached:
+        if redis_timeout is not None:
+            report.failures.extend(check_redis(gateway, redis_timeout).failures)
         free_chat = next((model for model in models if model.mode == "chat" and not model.paid), None)
         for key in (None, "wrong"):
             report.failures.extend(check_refusal(gateway, key, free_chat).failures)

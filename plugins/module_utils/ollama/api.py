@@ -9,7 +9,7 @@ import re
 import time
 import urllib.error
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
 from ansible.module_utils.urls import open_url
@@ -61,30 +61,6 @@ class Model:
     size: int
 
 
-@dataclass(frozen=True)
-class ModelDetails:
-    """What a held model is and can do; ``context_length`` is in tokens, None where the model does not tell."""
-
-    family: str
-    parameter_size: str
-    quantization: str
-    capabilities: tuple[str, ...]
-    context_length: int | None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One line of a pull; ``digest`` is empty and both byte counts are 0 for lines that are about no layer."""
-
-    status: str
-    digest: str
-    total: int
-    completed: int
-
-
-ProgressCallback = Optional[Callable[[Progress], None]]
-
-
 class Client:
     """Talks to one Ollama server directly, never through a proxy or with credentials of a netrc file."""
 
@@ -127,26 +103,12 @@ class Client:
             Model(_field(item, "name", str), _field(item, "digest", str), _field(item, "size", int)) for item in entries
         ]
 
-    def show(self, name: str) -> ModelDetails:
-        """What a held model is. Raises Unreachable, or OllamaError with status 404 when it is not held."""
-        answer = self._json("POST", "/api/show", {"model": name})
-        details = _field(answer, "details", dict)
-        facts = answer.get("model_info") or {}
-        context_length = facts.get(f"{facts.get('general.architecture')}.context_length")
-        return ModelDetails(
-            family=details.get("family") or "",
-            parameter_size=details.get("parameter_size") or "",
-            quantization=details.get("quantization_level") or "",
-            capabilities=tuple(answer.get("capabilities") or ()),
-            context_length=int(context_length) if context_length else None,
-        )
-
     def delete(self, name: str) -> None:
         """Remove a held model. Raises Unreachable, or OllamaError with status 404 when it is not held."""
         with self._open("DELETE", "/api/delete", {"model": name}, _ANSWER_S):
             pass
 
-    def pull(self, name: str, on_progress: ProgressCallback = None, silence_s: float = PULL_SILENCE_S) -> None:
+    def pull(self, name: str, silence_s: float = PULL_SILENCE_S) -> None:
         """Fetch a model; returns when the server says ``success`` last.
 
         ``silence_s`` is how long the server may send nothing, in seconds. The server answers 200 before it looks for
@@ -165,15 +127,6 @@ class Client:
                 if line.get("error"):
                     raise OllamaError(200, str(line["error"]))
                 status = str(line.get("status") or "")
-                if on_progress is not None:
-                    on_progress(
-                        Progress(
-                            status=status,
-                            digest=str(line.get("digest") or ""),
-                            total=int(line.get("total") or 0),
-                            completed=int(line.get("completed") or 0),
-                        )
-                    )
         if status != "success":
             raise Unreachable(self.url, f"the pull ended without success, its last status was {status!r}")
 

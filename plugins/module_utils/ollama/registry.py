@@ -56,11 +56,6 @@ def model_layers(name: str, registry_url: str = DEFAULT_URL, timeout_s: float = 
         ) from error
 
 
-def model_bytes(name: str, registry_url: str = DEFAULT_URL, timeout_s: float = 10.0) -> int:
-    """Bytes on disk of the whole model; arguments and errors are those of ``model_layers``."""
-    return sum(model_layers(name, registry_url, timeout_s).values())
-
-
 def _manifest(name: names.Name, registry_url: str, timeout_s: float) -> bytes:
     """The manifest's bytes as the registry sends them."""
     url = f"{registry_url}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"

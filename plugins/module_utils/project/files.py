@@ -7,7 +7,6 @@ reports the steps, a real run also applies them, so both report the same. Nothin
 from __future__ import annotations
 
 import grp
-import hashlib
 import os
 import posixpath
 import pwd
@@ -313,17 +312,6 @@ def _parents(name: str) -> list[str]:
     return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
-def content_hash(wanted: Mapping[str, Wanted]) -> str:
-    """Return the SHA-256 over the names and texts of all files, independent of the order in which they are declared."""
-    digest = hashlib.sha256()
-    for name in sorted(wanted):
-        if wanted[name].kind == "file":
-            for part in (name.encode("utf-8", "surrogateescape"), wanted[name].content):
-                digest.update(b"%d:" % len(part))
-                digest.update(part)
-    return digest.hexdigest()
-
-
 def read_entry(path: str, read: bool, follow: bool = False) -> Entry | None:
     """Return what is at ``path``, or None.
 
@@ -377,23 +365,12 @@ def scan(root: str, read: Iterable[str] | None = None) -> dict[str, Entry]:
     return found
 
 
-def plan_inside(root: str, wanted: Mapping[str, Wanted], current: Mapping[str, Entry], prune: bool) -> list[Step]:
+def plan_inside(root: str, wanted: Mapping[str, Wanted], current: Mapping[str, Entry]) -> list[Step]:
     """Return the steps that turn ``current`` into ``wanted``.
 
-    Removals come first (the deepest first), then directories (the top first), then files. Without ``prune`` undeclared
-    things stay; raises ProjectError where one of them would have to go for a declared thing.
+    Removals come first (the deepest first), then directories (the top first), then files.
     """
-    misfits = {name for name, entry in current.items() if name in wanted and wanted[name].kind != entry.kind}
-    removals = {name for name in current if name not in wanted} if prune else set()
-    for misfit in misfits:
-        below = {name for name in current if name.startswith(misfit + "/")}
-        if below and not prune:
-            raise ProjectError(
-                f"{posixpath.join(root, misfit)} is a directory with files in it, but a file is declared there; "
-                "move them away, or allow prune"
-            )
-        removals |= below | {misfit}
-
+    removals = {name for name, entry in current.items() if name not in wanted or wanted[name].kind != entry.kind}
     steps = [
         Step("remove", name, posixpath.join(root, name), None, current[name])
         for name in sorted(removals, key=lambda name: (-name.count("/"), name))
@@ -438,22 +415,16 @@ def _steps_for(name: str, path: str, wanted: Wanted, entry: Entry | None) -> lis
     return steps
 
 
-def wanted_of(snapshot: Mapping[str, Entry], keep_root: Entry | None) -> dict[str, Wanted]:
-    """Return a snapshot as things wanted; the project's own mode and owner stay as they are (``keep_root``)."""
-    wanted: dict[str, Wanted] = {}
-    for name, entry in snapshot.items():
-        if name == "." and keep_root is not None:
-            wanted[name] = Wanted("directory", keep_root.mode, keep_root.uid, keep_root.gid)
-        elif entry.kind != "other":
-            wanted[name] = Wanted(
-                entry.kind,
-                entry.mode,
-                entry.uid,
-                entry.gid,
-                entry.content or b"",
-                entry.target,
-                not entry.world_readable,
-            )
+def wanted_of(snapshot: Mapping[str, Entry], root: Entry) -> dict[str, Wanted]:
+    """Return a snapshot as things wanted; the project's own mode and owner stay as they are (``root``)."""
+    wanted = {
+        name: Wanted(
+            entry.kind, entry.mode, entry.uid, entry.gid, entry.content or b"", entry.target, not entry.world_readable
+        )
+        for name, entry in snapshot.items()
+        if entry.kind != "other"
+    }
+    wanted["."] = Wanted("directory", root.mode, root.uid, root.gid)
     return wanted
 
 
@@ -547,24 +518,35 @@ def _printable(content: bytes | None) -> str:
         return f"({len(content)} bytes that are no text)\n"
 
 
-def was_interrupted(root: str) -> bool:
-    """Whether an earlier run was killed while it wrote."""
+def is_uncommitted(root: str) -> bool:
+    """Whether nobody confirmed yet that what is on disk works."""
     return os.path.lexists(posixpath.join(root, UNFINISHED))
 
 
+def has_previous(root: str) -> bool:
+    """Whether there is a copy of a state that was deployed."""
+    return os.path.isdir(posixpath.join(root, PREVIOUS))
+
+
 def was_deployed(root: str) -> bool:
-    """Whether a project was there before this run; what a killed first run left behind does not count."""
-    killed_first_run = was_interrupted(root) and not os.path.isdir(posixpath.join(root, PREVIOUS))
-    return os.path.isdir(root) and not killed_first_run
+    """Whether a project was there before this run; what a first run left behind uncommitted does not count."""
+    if is_uncommitted(root):
+        return has_previous(root)
+    return os.path.isdir(root) and not RESERVED.issuperset(os.listdir(root))
+
+
+def mark_uncommitted(root: str) -> None:
+    """Note that what is on disk may not work; until ``commit``, ``put_in_place`` leaves ``.previous`` as it is."""
+    os.close(os.open(posixpath.join(root, UNFINISHED), os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def commit(root: str) -> None:
+    """Note that what is on disk works, so that it is what the next change keeps in ``.previous``."""
+    remove_tree(posixpath.join(root, UNFINISHED))
 
 
 def keep_previous(root: str) -> None:
-    """Copy a project, owners and modes included, into its ``.previous`` (0700); an older one is replaced at the end.
-
-    After a run that was killed while it wrote, the copy stays as it is: what is on disk then is neither old nor new.
-    """
-    if was_interrupted(root):
-        return
+    """Copy a project, owners and modes included, into its ``.previous`` (0700); an older one is replaced at the end."""
     staging = posixpath.join(root, PREVIOUS_STAGING)
     remove_tree(staging)
     os.mkdir(staging, 0o700)
@@ -623,22 +605,21 @@ def apply_steps(steps: Iterable[Step], move: Move, temporary: str | None = None)
         os.umask(umask)
 
 
-def put_in_place(root: str, steps: list[Step], previous: bool, move: Move, temporary: str | None = None) -> None:
-    """Carry out the steps inside a project, keeping a copy of what was there first where ``previous`` asks for it.
+def put_in_place(root: str, steps: list[Step], move: Move, temporary: str | None = None) -> None:
+    """Carry out the steps inside a project and leave it uncommitted.
 
-    With no steps it only clears the mark of an earlier run that was killed after its last write.
+    What was deployed is kept in ``.previous`` first. While the project is uncommitted that copy stays as it is, because
+    nobody knows whether what is on disk then works, and a killed run may have left half of it.
     """
     rest = steps
+    if steps and not os.path.isdir(root):
+        apply_steps(steps[:1], move, temporary)
+        rest = steps[1:]
+    elif steps and was_deployed(root) and not is_uncommitted(root):
+        keep_previous(root)
     if steps:
-        if os.path.isdir(root):
-            if previous:
-                keep_previous(root)
-        else:
-            apply_steps(steps[:1], move, temporary)
-            rest = steps[1:]
-        mark_unfinished(root, True)
+        mark_uncommitted(root)
         apply_steps(rest, move, temporary)
-    mark_unfinished(root, False)
 
 
 def _write(path: str, wanted: Wanted, there: bool, move: Move, temporary: str | None) -> None:
@@ -679,12 +660,3 @@ def make_parents(path: str) -> None:
     for directory in reversed(missing):
         os.mkdir(directory, DIRECTORY_MODE)
         os.chmod(directory, DIRECTORY_MODE)
-
-
-def mark_unfinished(root: str, unfinished: bool) -> None:
-    """Set or clear the mark that a run is writing, so that a killed run does not cost the copy in ``.previous``."""
-    mark = posixpath.join(root, UNFINISHED)
-    if unfinished:
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
-    elif os.path.lexists(mark):
-        os.unlink(mark)

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 ENTRY = re.compile(r"^[A-Za-z0-9]")
 PINNED_ACTION = re.compile(r"[\w.-]+/[\w./-]+@(?:v\d+(?:\.\d+)*|[0-9a-f]{40})")
+PINNED_IMAGE_ACTION = re.compile(r"docker://[\w./-]+:\d+(?:\.\d+)+")
 
 
 def _entries(lock: str) -> dict[str, list[str]]:
@@ -86,4 +87,7 @@ def unmet_collections(requirements: str, collections: Path) -> list[str]:
 def unpinned_actions(workflow: str) -> list[str]:
     """Every action of a GitHub workflow is a version or a commit, never a branch."""
     uses = re.findall(r"^\s*(?:- )?uses:\s*(\S+)", workflow, re.MULTILINE)
-    return [f"{name} is neither a version nor a commit" for name in uses if not PINNED_ACTION.fullmatch(name)]
+    pinned = (PINNED_ACTION, PINNED_IMAGE_ACTION)
+    return [
+        f"{name} is neither a version nor a commit" for name in uses if not any(rule.fullmatch(name) for rule in pinned)
+    ]

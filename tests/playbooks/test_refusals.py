@@ -1,0 +1,302 @@
+"""What the user's own command says to mistakes in the declaration, before any box is touched; and to `make secrets`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+VAULT_PASSWORD = "opens the vault of the test"
+SECRETS = {
+    "vault_litellm_master_key": "sk-planted-4tQ8vXw2KfRm6ZbJ1sYc9LhN5dPg3UaE",
+    "vault_redis_password": "planted-7HnC2yTq9BvW4kXe6MzR1fJd8SgP5uLa",
+}
+LOCAL = '  - name: local\n    backends: [{provider: ollama, model: "qwen3.5:2b"}]\n'
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command.
+
+    Attributes:
+        rc: exit status.
+        output: what it printed on both streams.
+    """
+
+    rc: int
+    output: str
+
+    @property
+    def flat(self) -> str:
+        """The output as one line, however it was wrapped and indented."""
+        return " ".join(self.output.split())
+
+    def recap(self, word: str) -> int:
+        """Return a number of the recap of the only host, such as ``ok``."""
+        found = re.search(rf"\b{word}=(\d+)", self.output.split("PLAY RECAP", 1)[1])
+        assert found, self.output
+        return int(found[1])
+
+
+def run(*command: str, folder: Path, **environment: str) -> Run:
+    """Run one of Ansible's commands as a user does, with none of the caller's own Ansible settings."""
+    tools = Path(sys.executable).parent
+    without = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    done = subprocess.run(
+        [str(tools / command[0]), *command[1:]],
+        cwd=folder,
+        env={**without, "PATH": f"{tools}:{os.environ['PATH']}", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    return Run(done.returncode, done.stdout)
+
+
+class Project:
+    """A user's inventory and group_vars, with a box that keeps a trace of whoever knocks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._trace = folder / "knocked"
+        self._password_file = folder / "password"
+        self._password_file.write_text(VAULT_PASSWORD, encoding="utf-8")
+        knocker = folder / "ssh"
+        knocker.write_text(f"#!/bin/sh\n: >'{self._trace}'\nexit 255\n", encoding="utf-8")
+        knocker.chmod(0o755)
+        box = {
+            "ansible_host": "192.0.2.1",
+            "ansible_connection": "ssh",
+            "ansible_ssh_executable": str(knocker),
+            "llm_bind_address": "127.0.0.1",
+        }
+        inventory = {"gateway": {"hosts": {"box": box}}, "ollama": {"hosts": {"box": None}}}
+        (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+        self.variables = folder / "group_vars/all"
+        self.variables.mkdir(parents=True)
+        for file in (REPOSITORY / "group_vars/all").glob("*.yml"):
+            if file.name != "vault.yml":
+                shutil.copy(file, self.variables)
+        self.write_vault(SECRETS)
+
+    @property
+    def touched(self) -> bool:
+        """Whether anybody tried to reach the box."""
+        return self._trace.exists()
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of group_vars."""
+        (self.variables / name).write_text(f"---\n{text}", encoding="utf-8")
+
+    def append(self, name: str, text: str) -> None:
+        """Add lines to a file of group_vars."""
+        with (self.variables / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def write_vault(self, secrets: dict[str, str]) -> None:
+        """Write the encrypted vault; without secrets it holds nothing at all."""
+        text = yaml.safe_dump(secrets) if secrets else ""
+        vault = VaultLib([("default", VaultSecret(VAULT_PASSWORD.encode()))])
+        (self.variables / "vault.yml").write_bytes(vault.encrypt(text))
+
+    def apply(self) -> Run:
+        """Run what `make apply` runs."""
+        return run(
+            "ansible-playbook",
+            "-i",
+            str(self._folder / "hosts.yml"),
+            "playbooks/site.yml",
+            "--diff",
+            folder=REPOSITORY,
+            ANSIBLE_VAULT_PASSWORD_FILE=str(self._password_file),
+        )
+
+    def assert_refused(self, *messages: str) -> None:
+        """Run it, and expect a refusal that consists of exactly these messages, with the box left in peace."""
+        result = self.apply()
+        assert result.rc != 0, result.output
+        assert "Nothing was changed. To mend:" in result.flat, result.output
+        # Ansible prints the message as an error first and as the task's result after that.
+        _, _, of_the_task = result.output.partition("fatal: [box]")
+        reported = re.findall(r"^\s*- ([^:]+: \S+: .+)$", of_the_task, re.MULTILINE)
+        assert sorted(reported) == sorted(messages), result.output
+        assert [value for value in SECRETS.values() if value in result.output] == []
+        assert (result.recap("ok"), result.recap("changed"), result.recap("unreachable")) == (0, 0, 0)
+        assert not self.touched
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_right_declaration_reaches_out_to_the_box(project: Project) -> None:
+    result = project.apply()
+    assert result.recap("unreachable") == 1, result.output
+    assert project.touched
+
+
+def test_an_undeclared_fallback(project: Project) -> None:
+    project.write("models.yml", f"llm_models:\n{LOCAL}    fallbacks: [genral]\n")
+    project.assert_refused(
+        "group_vars/all/models.yml: llm_models[local].fallbacks[0]: 'genral' is not a declared model. Known: local."
+    )
+
+
+def test_two_models_with_one_name(project: Project) -> None:
+    project.write("models.yml", f"llm_models:\n{LOCAL}{LOCAL}")
+    project.assert_refused(
+        "group_vars/all/models.yml: llm_models[local].name: two models have this name. "
+        "Rename one, or give one model both backends to share the load."
+    )
+
+
+def test_a_misspelt_key(project: Project) -> None:
+    project.write("models.yml", f"llm_models:\n{LOCAL.replace('backends', 'bakends')}")
+    project.assert_refused(
+        "group_vars/all/models.yml: llm_models[local].bakends: unknown key. Did you mean 'backends'? "
+        "Known: backends, fallbacks, first_token_timeout, mode, name, timeout.",
+        "group_vars/all/models.yml: llm_models[local].backends: is missing. "
+        'Write at least one, such as backends: [{provider: ollama, model: "qwen3.5:2b"}].',
+    )
+
+
+def test_a_misspelt_role_variable(project: Project) -> None:
+    project.append("gateway.yml", "litellm_prot: 4001\n")
+    result = project.apply()
+    assert result.rc != 0
+    assert (
+        "- group_vars, host_vars or the inventory: litellm_prot: role litellm has no variable of this name. "
+        "Did you mean 'litellm_port'? The playbooks set it from llm_port: set that."
+    ) in result.flat, result.output
+    assert not project.touched
+
+
+def test_a_provider_without_its_key(project: Project) -> None:
+    project.write("providers.yml", "llm_providers:\n  anthropic: {}\n")
+    project.assert_refused(
+        "group_vars/all/providers.yml: llm_providers.anthropic.api_key: is missing. "
+        'Write api_key: "{{ vault_anthropic_api_key }}" and put the key into the vault.'
+    )
+
+
+def missing_from_the_vault(path: str, variable: str) -> str:
+    """Return what is said of a value that should come from the vault."""
+    file = "group_vars/all/providers.yml" if path.startswith("llm_providers") else "group_vars/all/gateway.yml"
+    return (
+        f"{file}: {path}: {variable} is not defined. Run `make secrets` if there is no group_vars/all/vault.yml yet, "
+        f"else add {variable} with `ansible-vault edit group_vars/all/vault.yml`."
+    )
+
+
+EMPTY_VAULT = (
+    missing_from_the_vault("llm_master_key", "vault_litellm_master_key"),
+    missing_from_the_vault("llm_redis_password", "vault_redis_password"),
+)
+
+
+def test_an_empty_vault(project: Project) -> None:
+    project.write_vault({})
+    project.assert_refused(*EMPTY_VAULT)
+
+
+def test_no_vault(project: Project) -> None:
+    (project.variables / "vault.yml").unlink()
+    project.assert_refused(*EMPTY_VAULT)
+
+
+def test_every_mistake_in_one_report(project: Project) -> None:
+    project.write_vault({"vault_litellm_master_key": SECRETS["vault_litellm_master_key"], "vault_redis_password": ""})
+    project.write(
+        "providers.yml",
+        'llm_providers:\n  openai: {api_key: "{{ vault_openai_api_key }}"}\n  anthropic: {api_kee: x}\n',
+    )
+    project.write("models.yml", f"llm_models:\n{LOCAL}{LOCAL}    fallbacks: [genral]\n    tmeout: 5\n")
+    project.append("gateway.yml", "llm_prot: 4001\n")
+    project.assert_refused(
+        "group_vars/all/vault.yml: vault_redis_password: is empty. "
+        "Put a random value there: ansible-vault edit group_vars/all/vault.yml.",
+        missing_from_the_vault("llm_providers.openai.api_key", "vault_openai_api_key"),
+        "group_vars/all/providers.yml: llm_providers.anthropic.api_kee: unknown key. Did you mean 'api_key'? "
+        "Known: api_base, api_key, kind.",
+        "group_vars/all/providers.yml: llm_providers.anthropic.api_key: is missing. "
+        'Write api_key: "{{ vault_anthropic_api_key }}" and put the key into the vault.',
+        "group_vars/all/models.yml: llm_models[local].name: two models have this name. "
+        "Rename one, or give one model both backends to share the load.",
+        "group_vars/all/models.yml: llm_models[local].fallbacks[0]: 'genral' is not a declared model. Known: local.",
+        "group_vars/all/models.yml: llm_models[local].tmeout: unknown key. Did you mean 'timeout'? "
+        "Known: backends, fallbacks, first_token_timeout, mode, name, timeout.",
+        "group_vars, host_vars or the inventory: llm_prot: the gateway has no variable of this name. "
+        "Did you mean 'llm_port'? "
+        "Known: llm_bind_address, llm_data_dir, llm_deploy_dir, llm_images, llm_master_key, llm_models, "
+        "llm_models_dir, llm_network, llm_port, llm_providers, llm_redis_password, llm_secure_logging, "
+        "llm_verify_paid.",
+    )
+
+
+@pytest.fixture
+def fresh_checkout(tmp_path: Path) -> Path:
+    """Copy what `make secrets` needs, as it is before anybody has made a secret."""
+    folder = tmp_path / "checkout"
+    for name in ("playbooks/secrets.yml", "scripts/vault-password", "ansible.cfg", "group_vars/all/gateway.yml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, folder / name)
+    return folder
+
+
+def make_secrets(checkout: Path, **environment: str) -> Run:
+    """Run what `make secrets` runs."""
+    return run("ansible-playbook", "playbooks/secrets.yml", "-i", "localhost,", folder=checkout, **environment)
+
+
+def assert_made(checkout: Path, made: Run, **environment: str) -> None:
+    """Expect an encrypted vault that opens and holds two good secrets, none of which was printed."""
+    assert made.rc == 0, made.output
+    vault = checkout / "group_vars/all/vault.yml"
+    assert (vault.stat().st_mode & 0o777, vault.read_text().split(";")[0]) == (0o600, "$ANSIBLE_VAULT")
+    opened = run("ansible-vault", "view", "group_vars/all/vault.yml", folder=checkout, **environment)
+    assert opened.rc == 0, opened.output
+    secrets = yaml.safe_load(opened.output)
+    assert secrets.keys() == SECRETS.keys()
+    assert all(len(value) >= 48 for value in secrets.values())
+    assert secrets["vault_litellm_master_key"].startswith("sk-")
+    assert len(set(secrets.values())) == len(secrets)
+    assert [value for value in secrets.values() if value in made.output] == []
+
+
+def test_secrets_are_made_once(fresh_checkout: Path) -> None:
+    first = make_secrets(fresh_checkout)
+    assert_made(fresh_checkout, first)
+    password = fresh_checkout / ".vault-password"
+    assert password.stat().st_mode & 0o777 == 0o600
+    assert password.read_text().strip() not in first.output
+    assert "group_vars/all/vault.yml now holds a random administrator's key and Redis password" in first.flat
+    assert "Its password is in .vault-password, which only you can read and git ignores" in first.flat
+    kept = (password.read_bytes(), (fresh_checkout / "group_vars/all/vault.yml").read_bytes())
+
+    second = make_secrets(fresh_checkout)
+    assert (second.rc, second.recap("changed")) == (0, 0), second.output
+    assert "group_vars/all/vault.yml is there and stays as it is" in second.flat
+    assert (password.read_bytes(), (fresh_checkout / "group_vars/all/vault.yml").read_bytes()) == kept
+
+
+def test_secrets_are_encrypted_with_the_password_file_that_is_given(fresh_checkout: Path, tmp_path: Path) -> None:
+    given = tmp_path / "my-password"
+    given.write_text(VAULT_PASSWORD, encoding="utf-8")
+    made = make_secrets(fresh_checkout, ANSIBLE_VAULT_PASSWORD_FILE=str(given))
+    assert_made(fresh_checkout, made, ANSIBLE_VAULT_PASSWORD_FILE=str(given))
+    assert f"Its password is in {given}" in made.flat
+    assert VAULT_PASSWORD not in made.output
+    assert not (fresh_checkout / ".vault-password").exists()
