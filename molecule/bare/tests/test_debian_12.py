@@ -70,5 +70,17 @@ def test_a_missing_docker_that_may_not_be_installed(host: Host) -> None:
         host,
         "Docker is missing and docker_install is false. Install Docker Engine with Compose v2 "
         "(https://docs.docker.com/engine/install/), or set docker_install: true.",
-        docker_install=False,
+        # As the text that `-e docker_install=false` gives.
+        docker_install="false",
     )
+
+
+def test_a_system_outside_the_list_is_named(host: Host) -> None:
+    host.check_output("cp -P /etc/os-release /srv/os-release")
+    host.check_output(
+        "rm /etc/os-release && printf 'ID=alpine\\nVERSION_ID=3.22.0\\nPRETTY_NAME=Alpine\\n' > /etc/os-release"
+    )
+    try:
+        assert_refused(host, "Alpine is not among the supported systems: ", "preflight_allow_unsupported_os: true")
+    finally:
+        host.check_output("rm /etc/os-release && mv /srv/os-release /etc/os-release")
