@@ -46,7 +46,8 @@ def test_a_model_unknown_to_ollama_is_named(host: Host) -> None:
 
 @only_the_stand_in_fails_on_command
 def test_too_little_disk_for_the_models_is_counted(host: Host) -> None:
-    assert_refused(host, "test/huge 838190.3 GiB", "GiB free", "group_vars/all/models.yml", llm_models=models("test/huge"))
+    texts = ("test/huge 838190.3 GiB", "GiB free", "group_vars/all/models.yml")
+    assert_refused(host, *texts, llm_models=models("test/huge"))
 
 
 @only_the_stand_in_fails_on_command
