@@ -49,7 +49,7 @@ docs: $(TOOLS) ## Write the pages of the roles anew from their contracts
 	python scripts/role_docs.py
 
 lock: $(TOOLS) ## Pin the newest tools, with hashes
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade requirements.in --output-file requirements.txt
+	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --upgrade requirements.in --output-file requirements.txt
 
 bench: $(TOOLS) ## Measure the speed of a run, as ratios
 	scripts/bench
@@ -63,6 +63,6 @@ $(TOOLS): requirements.txt
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "Install Python's venv, such as: apt-get install python3-venv" >&2; exit 2; }
 	python3 -m venv --clear .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
-	pip install --quiet --require-hashes --requirement .venv/uv.txt
-	VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --require-hashes --requirement requirements.txt
+	pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
+	VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --system-certs --require-hashes --requirement requirements.txt
 	touch $@
