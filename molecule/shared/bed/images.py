@@ -187,8 +187,8 @@ def wheel_command(uv: str, site: Path, lock: Path, machine: str) -> list[str]:
     """Installs locked wheels for Debian trixie's Python into a folder, whatever Python runs on this machine."""
     target = {"arm64": "aarch64"}.get(machine, machine)
     return [
-        *(uv, "pip", "install", "--system-certs", "--target", str(site), "--requirements", str(lock), "--require-hashes"),
-        *("--no-deps", "--no-build", "--no-python-downloads", "--python", sys.executable),
+        *(uv, "pip", "install", "--target", str(site), "--requirements", str(lock), "--require-hashes"),
+        *("--system-certs", "--no-deps", "--no-build", "--no-python-downloads", "--python", sys.executable),
         *("--python-version", "3.13", "--python-platform", f"{target}-manylinux_2_40"),
     ]
 
