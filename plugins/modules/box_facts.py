@@ -25,7 +25,8 @@ options:
     default: []
   uids:
     description:
-      - The numbers that users of containers get, each a mapping with O(uids[].uid).
+      - The numbers that users of containers get, each a mapping with O(uids[].uid) and, where such a user keeps things,
+        the folder C(folder).
       - Other keys of a mapping are ignored.
     type: list
     elements: dict
@@ -119,7 +120,9 @@ box:
       type: list
       elements: dict
     uids:
-      description: For each number uid, and the account and the group that have it, empty where nobody does.
+      description:
+        - For each number uid, the account and the group that have it, empty where nobody does, and strangers, the names
+          in its folder that belong to somebody else.
       type: list
       elements: dict
     models:
@@ -160,10 +163,10 @@ def wanted_ports(entries: list[dict[str, Any]]) -> list[tuple[str, int]]:
         raise ValueError(f"ports: each entry needs an address and a port that is a number; got {entries}") from error
 
 
-def wanted_uids(entries: list[dict[str, Any]]) -> list[int]:
-    """The number of every entry. Raises ValueError that shows the entries when one lacks it."""
+def wanted_uids(entries: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    """The number and the folder of every entry. Raises ValueError that shows the entries when one lacks it."""
     try:
-        return [int(entry["uid"]) for entry in entries]
+        return [(int(entry["uid"]), str(entry.get("folder", ""))) for entry in entries]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"uids: each entry needs a uid that is a number; got {entries}") from error
 
@@ -223,7 +226,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         "docker_repository": outcomes["repository"].value if "repository" in outcomes else None,
         "rpms_in_the_way": [] if docker["client"] and docker["engine"] else installed_rpms(run, RPMS_IN_THE_WAY),
         "ports": read_ports(ports, published),
-        "uids": [read_uid(uid) for uid in uids],
+        "uids": [read_uid(uid, folder) for uid, folder in uids],
         "models": outcomes["models"].value,
     }
 

@@ -88,9 +88,9 @@ def test_room_is_told_of_the_nearest_directory(tmp_path: Path) -> None:
 
 
 def test_a_number_is_told_with_who_has_it() -> None:
-    assert read_uid(0) == {"uid": 0, "account": "root", "group": "root"}
+    assert read_uid(0) == {"uid": 0, "account": "root", "group": "root", "strangers": []}
     for nobody in (2**31 - 7, -5, 2**40):
-        assert read_uid(nobody) == {"uid": nobody, "account": "", "group": ""}
+        assert read_uid(nobody) == {"uid": nobody, "account": "", "group": "", "strangers": []}
 
 
 def test_packages_are_asked_of_rpm() -> None:
@@ -430,7 +430,7 @@ def test_the_module_collects_everything_from_this_machine(
     assert found["ports"][0]["holders"][0]["pid"] == os.getpid()
     assert [item["state"] for item in found["models"]["items"]] == ["known", "unknown"]
     assert found["models"]["missing_bytes"] == 12
-    assert found["uids"] == [{"uid": 0, "account": "root", "group": "root"}]
+    assert found["uids"] == [{"uid": 0, "account": "root", "group": "root", "strangers": []}]
     assert isinstance(found["curl"], bool)
     assert isinstance(found["rpms_in_the_way"], list)
     assert found["memory_bytes"] > 0
@@ -441,6 +441,15 @@ def test_the_module_refuses_a_port_without_a_number(capsys: pytest.CaptureFixtur
     result = run_module(capsys, ports=[{"address": "127.0.0.1"}])
     assert result["failed"]
     assert "needs an address and a port" in result["msg"]
+
+
+def test_files_of_another_owner_in_a_users_folder_are_found(tmp_path: Path) -> None:
+    for name in ("models", "id_ed25519", "lost+found"):
+        (tmp_path / name).mkdir()
+    own = tmp_path.stat().st_uid
+    assert read_uid(own, str(tmp_path))["strangers"] == []
+    assert read_uid(own + 1, str(tmp_path))["strangers"] == ["id_ed25519", "models"]
+    assert read_uid(own + 1, str(tmp_path / "missing"))["strangers"] == []
 
 
 def test_the_module_refuses_a_uid_without_a_number(capsys: pytest.CaptureFixture[str]) -> None:

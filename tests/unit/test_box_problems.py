@@ -256,7 +256,7 @@ def test_a_text_that_is_no_model_name() -> None:
 )
 def test_a_number_that_somebody_has_names_who_and_the_variable_to_change(account: str, group: str, words: str) -> None:
     wish = {"uid": 74011, "variable": "ollama_uid"}
-    facts = box(uids=[{"uid": 74011, "account": account, "group": group}])
+    facts = box(uids=[{"uid": 74011, "account": account, "group": group, "strangers": []}])
     problem = only(box_problems(facts, wanted(uids=[wish])))
     assert "74011 (ollama_uid)" in problem
     assert words in problem
@@ -265,7 +265,8 @@ def test_a_number_that_somebody_has_names_who_and_the_variable_to_change(account
 
 def test_every_variable_with_the_same_taken_number_is_named() -> None:
     wishes = [{"uid": "7", "variable": "ollama_uid"}, {"uid": 7, "variable": "redis_uid"}, {"uid": 8, "variable": "x"}]
-    taken, free = {"uid": 7, "account": "jane", "group": ""}, {"uid": 8, "account": "", "group": ""}
+    taken = {"uid": 7, "account": "jane", "group": "", "strangers": []}
+    free = {"uid": 8, "account": "", "group": "", "strangers": []}
     problems = box_problems(box(uids=[taken, taken, free]), wanted(uids=wishes))
     assert ["ollama_uid" in problems[0], "redis_uid" in problems[1], len(problems)] == [True, True, 2]
 
@@ -290,3 +291,12 @@ def test_a_model_of_another_registry_warns() -> None:
 def test_a_model_larger_than_the_memory_warns() -> None:
     facts = box(memory_bytes=8 * GIB, models=models([model("m", 8 * GIB, missing=0)], free=GIB))
     assert "Little memory: the model m" in only(box_warnings(facts, wanted()))
+
+
+def test_a_folder_with_files_of_another_owner_is_named_with_the_way_out() -> None:
+    wish = {"uid": 74011, "variable": "ollama_uid", "folder": "/mnt/models", "folder_variable": "llm_models_dir"}
+    facts = box(uids=[{"uid": 74011, "account": "", "group": "", "strangers": ["blobs", "manifests"]}])
+    problem = only(box_problems(facts, wanted(uids=[wish])))
+    assert "/mnt/models holds files of another owner (blobs, manifests)" in problem
+    assert "llm_models_dir (group_vars/all/gateway.yml)" in problem
+    assert "chown -R 74011:74011 /mnt/models" in problem

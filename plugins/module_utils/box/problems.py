@@ -48,7 +48,8 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
     ``wanted`` holds ``docker_install`` and ``allow_unsupported_os`` (bools); ``ports``, a list of mappings with
     ``address``, ``port``, ``variable`` (what sets the port) and optionally ``project`` (our own Compose project, which
     may hold the port), ``file`` (where ``variable`` stands), ``address_variable`` and ``address_file``; and ``uids``,
-    a list of mappings with ``uid`` and ``variable``.
+    a list of mappings with ``uid`` and ``variable``, and optionally the ``folder`` that the user keeps things in and
+    its ``folder_variable``.
     """
     return [
         *_system_problems(facts, wanted),
@@ -239,6 +240,13 @@ def _uid_problems(uids: list[UidFacts], wanted: Wanted) -> list[str]:
             problems.append(
                 f"The number {found['uid']} ({wish['variable']}) belongs to {holders} of this box, who could then read "
                 f"the container's files. Set {wish['variable']} in {_GATEWAY_FILE} to a number that nobody has."
+            )
+        if found["strangers"]:
+            names = ", ".join(found["strangers"][:3])
+            problems.append(
+                f"{wish['folder']} holds files of another owner ({names}), which a container's user {found['uid']} "
+                f"cannot use. Name an empty folder in {wish['folder_variable']} ({_GATEWAY_FILE}), or give them over: "
+                f"chown -R {found['uid']}:{found['uid']} {wish['folder']}"
             )
     return problems
 

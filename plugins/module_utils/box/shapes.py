@@ -82,6 +82,7 @@ class UidFacts(TypedDict):
     uid: int
     account: str
     group: str
+    strangers: list[str]  # names in the user's folder that belong to somebody else
 
 
 class ModelFacts(TypedDict):

@@ -71,8 +71,11 @@ def read_path(path: str) -> PathFacts:
     return {"path": path, "free_bytes": room.f_bavail * room.f_frsize}
 
 
-def read_uid(uid: int) -> UidFacts:
-    """The account and the group of this box that have the number, from every source of its nsswitch.conf."""
+def read_uid(uid: int, folder: str = "") -> UidFacts:
+    """The account and the group of this box that have the number, from every source of its nsswitch.conf.
+
+    And what lies in the user's ``folder`` but belongs to somebody else; a new file system's own folder does not count.
+    """
     try:
         account = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -81,4 +84,17 @@ def read_uid(uid: int) -> UidFacts:
         group = grp.getgrgid(uid).gr_name
     except (KeyError, OverflowError):  # a number no group can have gives the latter
         group = ""
-    return {"uid": uid, "account": account, "group": group}
+    return {
+        "uid": uid,
+        "account": account,
+        "group": group,
+        "strangers": _strangers(Path(folder), uid) if folder else [],
+    }
+
+
+def _strangers(folder: Path, uid: int) -> list[str]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.stat(follow_symlinks=False).st_uid != uid]
+    return sorted(name for name in names if name != "lost+found")
