@@ -103,6 +103,13 @@ def secrets() -> dict[str, str]:
     return dict(yaml.safe_load((BED / "secrets.yml").read_text()))
 
 
+def shown_secrets(run: Run, *more: str) -> list[str]:
+    """Return the names of planted secrets that a run printed; ``more`` are values to look for besides."""
+    planted = secrets()
+    assert len(planted) >= 4
+    return [name for name, value in planted.items() if value in run.output] + [v[:4] for v in more if v in run.output]
+
+
 def started_at(host: Host) -> dict[str, str]:
     """Return when each container of the gateway was started."""
     found = host.run("docker inspect -f '{{.Name}} {{.State.StartedAt}}' " + " ".join(CONTAINERS))

@@ -19,7 +19,18 @@ from ..module_utils.catalog.fields import Undefined
 ROLES_DIR = Path(__file__).resolve().parents[2] / "roles"
 PLAYBOOKS_DIR = ROLES_DIR.parent / "playbooks"
 
-_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm)_[a-z_]+(?:\.[a-z_]+)*")
+_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm)_[a-z_]+")
+# What a user edits for each part of the plan.
+_PLAN_SOURCES = {
+    "images": "llm_images",
+    "images_to_hold": "llm_images",
+    "litellm_config": "llm_models",
+    "litellm_environment": "llm_providers",
+    "ollama_models": "llm_models",
+    "ports": "llm_port",
+    "questions": "llm_models",
+}
+_PLAN_PART = re.compile(r"__llm_plan\.([a-z_]+)")
 _NAME_IN_MESSAGE = re.compile(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined")
 
 
@@ -48,6 +59,7 @@ def declaration(declared: Any) -> plan.Declaration:
         models=given["models"],
         images=given["images"],
         gateway_box=given["gateway_box"],
+        gateway_boxes=tuple(given["gateway_boxes"]),
         ollama_boxes=tuple(given["ollama_boxes"]),
         ollama_address=given["ollama_address"],
         redis_host=given["redis_host"],
@@ -84,7 +96,8 @@ def handed_over(*playbooks: Path) -> dict[str, str]:
         for play in yaml.safe_load(path.read_text(encoding="utf-8")):
             for part in [*play.get("roles", []), *play.get("tasks", [])]:
                 for name, value in part.get("vars", {}).items():
-                    sources = dict.fromkeys(_GATEWAY_VARIABLE.findall(str(value)))
+                    parts = [_PLAN_SOURCES[part] for part in _PLAN_PART.findall(str(value)) if part in _PLAN_SOURCES]
+                    sources = dict.fromkeys([*parts, *_GATEWAY_VARIABLE.findall(_PLAN_PART.sub("", str(value)))])
                     found[name] = " and ".join(sources) or "nothing else"
     return found
 

@@ -17,6 +17,7 @@ description:
     C(.previous) is not replaced, so a run that fails, or is killed, never costs the last state that worked. The mark is
     the file C(.unfinished) inside the directory.
   - The directory holds only what is declared. Keep data in directories outside it.
+  - A directory that holds something and was not made by this module is refused, and left alone.
   - The text of a secret is in no output, diff or log of this module.
 options:
   path:
@@ -149,6 +150,7 @@ def write(module: AnsibleModule, path: str) -> dict[str, Any]:
         raise project.DeclarationError(list(declaration.unknown_owners))
     for unknown in declaration.unknown_owners:
         module.warn(unknown)
+    project.check_ownership(path)
     current = project.scan(path, read=declaration.inside)
     outside = project.plan_outside(declaration.outside)
     inside = project.plan_inside(path, declaration.inside, current)
@@ -184,6 +186,7 @@ def commit(module: AnsibleModule, path: str) -> dict[str, Any]:
 
 def remove(module: AnsibleModule, path: str) -> dict[str, Any]:
     """Remove the project and return the module's result."""
+    project.check_ownership(path)
     current = project.scan(path, read=())
     result = report(path, project.plan_inside(path, {}, current), uncommitted=False)
     if current and not module.check_mode:
@@ -196,7 +199,6 @@ def report(path: str, steps: list[project.Step], *, uncommitted: bool) -> dict[s
     changed_files, changed_directories, removed_files = project.changed_names(steps)
     return {
         "changed": bool(steps),
-        "existed": project.was_deployed(path),
         **standing(path, uncommitted),
         "changed_files": changed_files,
         "changed_directories": changed_directories,
@@ -208,7 +210,11 @@ def report(path: str, steps: list[project.Step], *, uncommitted: bool) -> dict[s
 def standing(path: str, uncommitted: bool) -> dict[str, bool]:
     """Return the part of the result that says how to go on, also after a failure."""
     going_back = project.was_deployed(path) or project.has_previous(path)
-    return {"uncommitted": uncommitted, "restorable": uncommitted and going_back}
+    return {
+        "existed": project.was_deployed(path),
+        "uncommitted": uncommitted,
+        "restorable": uncommitted and going_back,
+    }
 
 
 def main() -> None:

@@ -300,3 +300,21 @@ def test_secrets_are_encrypted_with_the_password_file_that_is_given(fresh_checko
     assert f"Its password is in {given}" in made.flat
     assert VAULT_PASSWORD not in made.output
     assert not (fresh_checkout / ".vault-password").exists()
+
+
+def test_a_password_file_named_from_the_current_folder_is_found_again(fresh_checkout: Path) -> None:
+    (fresh_checkout / "pw.txt").write_text(VAULT_PASSWORD, encoding="utf-8")
+    for _ in range(2):
+        made = make_secrets(fresh_checkout, ANSIBLE_VAULT_PASSWORD_FILE="pw.txt")
+        assert made.rc == 0, made.output
+    assert "group_vars/all/vault.yml is there and stays as it is." in made.flat
+    assert not (fresh_checkout / ".vault-password").exists()
+
+
+def test_a_vault_without_its_password_is_not_given_a_new_one(fresh_checkout: Path) -> None:
+    make_secrets(fresh_checkout)
+    (fresh_checkout / ".vault-password").unlink()
+    made = make_secrets(fresh_checkout)
+    assert made.rc != 0
+    assert "group_vars/all/vault.yml is there, but .vault-password, which opens it, is not." in made.flat
+    assert not (fresh_checkout / ".vault-password").exists()

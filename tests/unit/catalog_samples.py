@@ -56,6 +56,7 @@ def declaration(**changes: Any) -> Declaration:
         "models": MODELS,
         "images": IMAGES,
         "gateway_box": "box",
+        "gateway_boxes": ("box",),
         "ollama_boxes": ("box",),
         "ollama_address": "http://ollama:11434",
         "redis_host": "redis",

@@ -234,7 +234,6 @@ def test_a_misspelt_variable_is_named_and_others_are_left_alone() -> None:
         variable_names=(
             "litellm_prot",
             "llm_modles",
-            "llm_plan",
             "litellm_port",
             "ansible_user",
             "docker_thing",
@@ -254,7 +253,24 @@ def test_no_ollama_box_and_a_box_out_of_reach() -> None:
     assert any("no box runs Ollama for this gateway" in line for line in report(ollama_boxes=()))
     lines = report(ollama_boxes=("box", "other"))
     assert len(lines) == 1
-    assert lines[0].startswith("the inventory: group ollama: other: its Ollama cannot be reached from the gateway on ")
+    assert lines[0].startswith("the inventory: group ollama: other: no gateway runs on it")
+    assert report(ollama_boxes=("box", "other"), gateway_boxes=("box", "other")) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"llm_models_dir": "/opt/llm-gateway/ollama"},
+        {"llm_models_dir": "/opt/llm-gateway/redis/models"},
+        {"llm_models_dir": "/opt"},
+        {"llm_data_dir": "/opt/llm-gateway"},
+    ],
+)
+def test_data_in_a_folder_that_is_swept_is_refused(settings: dict[str, Any]) -> None:
+    lines = report(settings=settings)
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{GATEWAY_FILE}{next(iter(settings))}: ")
+    assert "Name a folder apart from llm_deploy_dir" in lines[0]
 
 
 def test_all_mistakes_come_at_once() -> None:
@@ -308,6 +324,7 @@ def test_variables_that_were_not_read_at_all_are_one_problem() -> None:
 def test_ollama_cannot_be_switched_off_alone_while_models_need_it() -> None:
     assert any("no box runs Ollama" in line for line in report(switched_off=("ollama",)))
     assert report(switched_off=("ollama", "litellm", "redis")) == []
+    assert report(switched_off=("ollama", "litellm", "redis"), ollama_boxes=()) == []
 
 
 def test_what_is_switched_off_is_neither_fetched_nor_checked() -> None:

@@ -10,7 +10,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from plugins.filter.catalog import ROLES_DIR, roles_of
+from plugins.filter.catalog import PLAYBOOKS_DIR, ROLES_DIR, handed_over, roles_of
 from plugins.module_utils.catalog.settings import Role
 from plugins.module_utils.compose.definition import compose_definition, files_digest
 from tests.unit.catalog_samples import IMAGES, MODELS, SETTINGS
@@ -26,6 +26,7 @@ def problems(**changes: Any) -> list[str]:
         "models": [MODELS[2]],
         "images": IMAGES,
         "gateway_box": "box",
+        "gateway_boxes": ["box"],
         "ollama_boxes": ["box"],
         "ollama_address": "http://ollama:11434",
         "redis_host": "redis",
@@ -52,6 +53,13 @@ def test_a_variable_that_the_playbooks_set_has_no_effect_and_says_so() -> None:
     assert len(lines) == 2
     assert "litellm_port: has no effect here. Remove it; the playbooks set it from llm_port." in lines[0]
     assert "ollama_data_dir: has no effect here. Remove it; the playbooks set it from llm_models_dir." in lines[1]
+
+
+def test_what_a_user_is_sent_to_is_never_the_plan_itself() -> None:
+    sources = handed_over(PLAYBOOKS_DIR / "site.yml", PLAYBOOKS_DIR / "verify.yml")
+    assert sources["litellm_image"] == sources["docker_images"] == "llm_images"
+    assert sources["ollama_models"] == sources["verify_questions"] == "llm_models"
+    assert [name for name, source in sources.items() if "plan" in source] == []
 
 
 def test_a_variable_that_does_not_exist_is_a_problem_like_any_other() -> None:

@@ -153,7 +153,7 @@ def directory_became_link(root: Path) -> None:
 
 
 def nothing_there(root: Path) -> None:
-    for name in ("compose.yml", "config/redis.conf", "secrets/users.acl"):
+    for name in ("compose.yml", "config/redis.conf", "secrets/users.acl", project.MANAGED):
         (root / name).unlink()
     for name in ("config", "secrets", "."):
         (root / name).resolve().rmdir()
@@ -173,7 +173,7 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_repaired_and_check_mode_says_the_same_without_touching_the_disk(run: Runner, damage: Any) -> None:
     deploy(run, declared())
-    wanted = tree(run.path)
+    wanted = project_tree(run.path)
     damage(Path(run.path))
     damaged = tree(str(Path(run.path).parent))
 
@@ -239,7 +239,7 @@ def test_previous_copy_keeps_owner_and_mode_and_restore_brings_them_back(run: Ru
 def test_restored_goes_back_to_the_state_before_the_last_change(run: Runner) -> None:
     deploy(run, declared())
     Path(run.path, "link").symlink_to("compose.yml")
-    before = tree(run.path)
+    before = project_tree(run.path)
     run(files={"compose.yml": {"content": "broken\n"}, "new.yml": {"content": "new\n"}})
 
     predicted = run(check=True, state="restored")
@@ -292,7 +292,7 @@ def kill_while_writing(run: Runner, options: dict[str, Any], monkeypatch: pytest
 def test_run_killed_half_way_converges_and_the_good_copy_survives(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     new = declared(files={"a.yml": {"content": "new a\n"}, "b.yml": {"content": "new b\n"}})
     deploy(run, declared())
-    before = tree(run.path)
+    before = project_tree(run.path)
     kill_while_writing(run, new, monkeypatch)
     assert Path(run.path, "a.yml").exists()
     assert not Path(run.path, "b.yml").exists()
@@ -305,7 +305,7 @@ def test_run_killed_half_way_converges_and_the_good_copy_survives(run: Runner, m
 
 def test_bad_files_of_a_run_killed_before_its_containers_were_healthy_are_never_taken_for_good(run: Runner) -> None:
     deploy(run, declared())
-    good = tree(run.path)
+    good = project_tree(run.path)
     bad = declared(files={"compose.yml": {"content": "bad: 1\n"}})
     run(**bad)
 
@@ -332,7 +332,7 @@ def test_committed_files_are_what_the_next_change_goes_back_to(run: Runner) -> N
 
 def test_restored_files_stay_uncommitted_until_they_are_committed(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(run, declared())
-    good = tree(run.path)
+    good = project_tree(run.path)
     deploy(run, declared(files={"a.yml": {"content": "a\n"}, "b.yml": {"content": "b\n"}}))
     kill_while_writing(run, {"state": "restored"}, monkeypatch)
     later = run(**declared(files={"compose.yml": {"content": "later: 1\n"}}))
@@ -581,3 +581,15 @@ def test_large_or_binary_text_is_not_printed() -> None:
         "(2 bytes that are no text)\n",
         "(large file, content not shown)\n",
     ]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_folder_that_somebody_else_made_is_refused_and_left_alone(run: Runner, state: str) -> None:
+    theirs = Path(run.path)
+    theirs.mkdir(parents=True)
+    (theirs / "compose.yml").write_text("services: {}\n")
+    before = tree(run.path)
+    result = run(state=state)
+    assert "is not this gateway's, so nothing in it is touched" in result["msg"]
+    assert "llm_deploy_dir" in result["msg"]
+    assert tree(run.path) == before

@@ -62,6 +62,7 @@ def test_a_service_that_does_not_start_gives_its_log_and_the_old_one_comes_back(
     assert "redis is not in place" in flat, run.output
     assert "argument must be a memory value" in flat, run.output
     assert "The files and containers from before this run are back." in flat, run.output
+    assert on_boxes.shown_secrets(run) == []
     states = host.check_output("docker inspect -f '{{.State.Health.Status}}' " + " ".join(on_boxes.CONTAINERS))
     assert states.split() == ["healthy"] * 3
     assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("local"))[0] == 200

@@ -10,7 +10,7 @@ from .images import read_images
 from .litellm_config import deployments, environment, litellm_config
 from .problems import Problem
 from .references import reference_problems, reference_warnings
-from .settings import SECRETS, Role, secret_problems, setting_problems, unknown_variables
+from .settings import SECRETS, Role, folder_problems, secret_problems, setting_problems, unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ class Declaration:
         models: ``llm_models`` as written.
         images: ``llm_images`` as written.
         gateway_box: the box this plan is for.
+        gateway_boxes: all boxes with a gateway; each asks its own Ollama.
         ollama_boxes: the boxes that run Ollama.
         ollama_address: where LiteLLM reaches the Ollama of its own box (``http://host:port``).
         redis_host: name under which LiteLLM reaches Redis.
@@ -49,6 +50,7 @@ class Declaration:
     models: Any
     images: Any
     gateway_box: str
+    gateway_boxes: tuple[str, ...]
     ollama_boxes: tuple[str, ...]
     ollama_address: str
     redis_host: str
@@ -60,7 +62,10 @@ class Declaration:
     @property
     def reachable_ollama(self) -> dict[str, str]:
         """Address of Ollama by box, for the boxes this gateway reaches: its own, unless only Ollama is off."""
-        if "ollama" in self.switched_off and "litellm" not in self.switched_off:
+        if "litellm" in self.switched_off:
+            # Nobody will ask, so a box that is being cleared needs no Ollama.
+            return {self.gateway_box: self.ollama_address}
+        if "ollama" in self.switched_off:
             return {}
         return {box: self.ollama_address for box in self.ollama_boxes if box == self.gateway_box}
 
@@ -76,6 +81,7 @@ def check(declaration: Declaration) -> list[Problem]:
     }
     return [
         *setting_problems(declaration.settings),
+        *folder_problems(declaration.settings),
         *secret_problems({name: declaration.settings.get(name) for name in SECRETS}, api_keys),
         *problems,
         *reference_problems(catalog, declaration.reachable_ollama),
@@ -105,6 +111,7 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
         "litellm_config": litellm_config(catalog, declaration.reachable_ollama, declaration.redis_host),
         "litellm_environment": environment(catalog, settings["llm_master_key"], settings["llm_redis_password"]),
         "questions": [_question(model, catalog, declaration.reachable_ollama) for model in catalog.models],
+        "switched_off": list(declaration.switched_off),
         "warnings": reference_warnings(catalog),
     }
 
@@ -125,12 +132,12 @@ def _stray_boxes(declaration: Declaration) -> list[Problem]:
     return [
         Problem(
             f"group ollama: {box}",
-            f"its Ollama cannot be reached from the gateway on {declaration.gateway_box}",
-            f"Leave only {declaration.gateway_box} in group ollama",
+            "no gateway runs on it, and another box's gateway cannot reach its Ollama",
+            "Put it into group gateway too, or take it out of group ollama",
             file="the inventory",
         )
         for box in declaration.ollama_boxes
-        if box != declaration.gateway_box
+        if box not in declaration.gateway_boxes
     ]
 
 

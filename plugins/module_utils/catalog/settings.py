@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .fields import Field, Undefined, boolean, port, text
@@ -53,8 +54,7 @@ SETTINGS = {
     "llm_secure_logging": Field(boolean, "llm_secure_logging: true", required=True),
 }
 CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_images")
-# Set by the playbooks, not by users.
-PLAYBOOK_VARIABLES = ("llm_plan",)
+SERVICES = ("redis", "ollama", "litellm")
 SECRETS = {"llm_master_key": "vault_litellm_master_key", "llm_redis_password": "vault_redis_password"}
 
 
@@ -93,6 +93,25 @@ def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
             wrong = field.check(value)
             if wrong:
                 problems.append(Problem(name, wrong, f"Write {field.example}"))
+    return problems
+
+
+def folder_problems(declared: Mapping[str, Any]) -> list[Problem]:
+    """Return folders for data that lie in, around or on a service's own folder, which a run sweeps clean."""
+    paths = {name: str(declared.get(name)) for name in ("llm_deploy_dir", "llm_data_dir", "llm_models_dir")}
+    if any(_directory(path) for path in paths.values()):
+        return []
+    swept = [PurePosixPath(paths["llm_deploy_dir"]) / service for service in SERVICES]
+    kept = {
+        "llm_data_dir": PurePosixPath(paths["llm_data_dir"]) / "redis",
+        "llm_models_dir": PurePosixPath(paths["llm_models_dir"]),
+    }
+    problems = []
+    for name, folder in kept.items():
+        clash = next((own for own in swept if folder == own or own in folder.parents or folder in own.parents), None)
+        if clash is not None:
+            what = f"{folder} and {clash}, whose other files are removed, would get in each other's way"
+            problems.append(Problem(name, what, "Name a folder apart from llm_deploy_dir"))
     return problems
 
 
@@ -165,7 +184,7 @@ def unknown_variables(
     problems = []
     for name in sorted(names):
         prefix = max((prefix for prefix in known if name.startswith(f"{prefix}_")), key=len, default=None)
-        if prefix is None or name in PLAYBOOK_VARIABLES:
+        if prefix is None:
             continue
         if name in set_by_playbooks:
             instead = f"Remove it; the playbooks set it from {set_by_playbooks[name]}"

@@ -21,7 +21,9 @@ from typing import Any, Callable
 PREVIOUS = ".previous"
 PREVIOUS_STAGING = ".previous.new"
 UNFINISHED = ".unfinished"
-RESERVED = frozenset({PREVIOUS, PREVIOUS_STAGING, UNFINISHED})
+# Tells a folder that this module made from one that was there before and belongs to somebody else.
+MANAGED = ".managed"
+RESERVED = frozenset({PREVIOUS, PREVIOUS_STAGING, UNFINISHED, MANAGED})
 
 SHORTEST_SECRET = 8
 LARGEST_DIFF_BYTES = 64 * 1024
@@ -535,9 +537,23 @@ def was_deployed(root: str) -> bool:
     return os.path.isdir(root) and not RESERVED.issuperset(os.listdir(root))
 
 
+def check_ownership(root: str) -> None:
+    """Refuse a folder that holds something and was not made by this module: its files would be removed.
+
+    Raises:
+        ProjectError: it belongs to somebody else.
+    """
+    if os.path.isdir(root) and os.listdir(root) and not os.path.lexists(posixpath.join(root, MANAGED)):
+        raise ProjectError(
+            f"path: {root} is there and is not this gateway's, so nothing in it is touched. "
+            "Name another folder in llm_deploy_dir (group_vars/all/gateway.yml), or move that one away"
+        )
+
+
 def mark_uncommitted(root: str) -> None:
     """Note that what is on disk may not work; until ``commit``, ``put_in_place`` leaves ``.previous`` as it is."""
-    os.close(os.open(posixpath.join(root, UNFINISHED), os.O_WRONLY | os.O_CREAT, 0o600))
+    for mark in (MANAGED, UNFINISHED):
+        os.close(os.open(posixpath.join(root, mark), os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def commit(root: str) -> None:
