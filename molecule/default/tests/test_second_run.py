@@ -51,3 +51,15 @@ def test_a_changed_secret_reaches_its_readers_and_no_output(host: Host) -> None:
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"llm-gateway-litellm-1", "llm-gateway-redis"}
     assert on_boxes.play("site").rc == 0
+
+
+def test_check_mode_works_where_docker_is_stopped(host: Host) -> None:
+    host.check_output("systemctl stop docker.socket docker.service")
+    try:
+        run = on_boxes.play("site", "--check")
+        assert run.rc == 0, run.output
+        assert "Docker is installed but stopped; this run starts it" in " ".join(run.output.split())
+    finally:
+        host.check_output("systemctl start docker.socket docker.service")
+    run = on_boxes.play("site")
+    assert (run.rc, run.recap("changed")) == (0, 0), run.output
