@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,16 +13,18 @@ from ansible.errors import AnsibleFilterError
 from ansible.template import accept_args_markers, accept_lazy_markers
 from jinja2 import Undefined as JinjaUndefined
 
-from ..module_utils.catalog import plan, settings
+from ..module_utils.catalog import plan, prices, settings
 from ..module_utils.catalog.fields import Undefined
 
 # The roles beside this plugin, in a checkout as in an installed collection.
 ROLES_DIR = Path(__file__).resolve().parents[2] / "roles"
 PLAYBOOKS_DIR = ROLES_DIR.parent / "playbooks"
+PRICES_FILE = ROLES_DIR.parent / "plugins/module_utils/catalog/prices.json"
 
-_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm)_[a-z_]+")
+_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm|ingress)_[a-z_]+")
 # What a user edits for each part of the plan.
 _PLAN_SOURCES = {
+    "gateway_policy": "llm_clients",
     "images": "llm_images",
     "images_to_hold": "llm_images",
     "litellm_config": "llm_models",
@@ -54,9 +57,11 @@ def declaration(declared: Any) -> plan.Declaration:
     """Build the typed declaration from the mapping that ``playbooks/tasks/plan.yml`` puts together."""
     given = plain(declared)
     return plan.Declaration(
-        settings=given["settings"],
+        settings={name: settings.or_default(name, value) for name, value in given["settings"].items()},
         providers=given["providers"],
         models=given["models"],
+        default_fallbacks=settings.or_default("llm_default_fallbacks", given["default_fallbacks"]),
+        clients=settings.or_default("llm_clients", given["clients"]),
         images=given["images"],
         gateway_box=given["gateway_box"],
         gateway_boxes=tuple(given["gateway_boxes"]),
@@ -67,7 +72,14 @@ def declaration(declared: Any) -> plan.Declaration:
         variable_names=tuple(given["variable_names"]),
         roles=roles_of(ROLES_DIR),
         set_by_playbooks=handed_over(PLAYBOOKS_DIR / "site.yml", PLAYBOOKS_DIR / "verify.yml"),
+        known_prices=known_prices(PRICES_FILE),
     )
+
+
+def known_prices(path: Path) -> prices.KnownPrices:
+    """Read the names of the models of which LiteLLM knows a price; ``scripts/prices.py`` writes that file."""
+    models: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))["models"]
+    return {kind: frozenset(names) for kind, names in models.items()}
 
 
 def roles_of(folder: Path) -> tuple[settings.Role, ...]:

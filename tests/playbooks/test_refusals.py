@@ -167,19 +167,19 @@ def test_a_misspelt_key(project: Project) -> None:
     project.write("models.yml", f"llm_models:\n{LOCAL.replace('backends', 'bakends')}")
     project.assert_refused(
         "group_vars/all/models.yml: llm_models[local].bakends: unknown key. Did you mean 'backends'? "
-        "Known: backends, fallbacks, first_token_timeout, mode, name, timeout.",
+        "Known: backends, cache_ttl, fallbacks, first_token_timeout, mode, name, on_context_overflow, timeout.",
         "group_vars/all/models.yml: llm_models[local].backends: is missing. "
         'Write at least one, such as backends: [{provider: ollama, model: "qwen3.5:2b"}].',
     )
 
 
 def test_a_misspelt_role_variable(project: Project) -> None:
-    project.append("gateway.yml", "litellm_prot: 4001\n")
+    project.append("gateway.yml", "ingress_prot: 4001\n")
     result = project.apply()
     assert result.rc != 0
     assert (
-        "- group_vars, host_vars or the inventory: litellm_prot: role litellm has no variable of this name. "
-        "Did you mean 'litellm_port'? The playbooks set it from llm_port: set that."
+        "- group_vars, host_vars or the inventory: ingress_prot: role ingress has no variable of this name. "
+        "Did you mean 'ingress_port'? The playbooks set it from llm_port: set that."
     ) in result.flat, result.output
     assert not project.touched
 
@@ -194,7 +194,8 @@ def test_a_provider_without_its_key(project: Project) -> None:
 
 def missing_from_the_vault(path: str, variable: str) -> str:
     """Return what is said of a value that should come from the vault."""
-    file = "group_vars/all/providers.yml" if path.startswith("llm_providers") else "group_vars/all/gateway.yml"
+    files = {"llm_providers": "providers.yml", "llm_clients": "clients.yml"}
+    file = f"group_vars/all/{files.get(re.split(r'[.[]', path)[0], 'gateway.yml')}"
     return (
         f"{file}: {path}: {variable} is not defined. Run `make secrets` if there is no group_vars/all/vault.yml yet, "
         f"else add {variable} with `ansible-vault edit group_vars/all/vault.yml`."
@@ -217,6 +218,43 @@ def test_no_vault(project: Project) -> None:
     project.assert_refused(*EMPTY_VAULT)
 
 
+def test_files_of_an_earlier_version_still_do(project: Project) -> None:
+    (project.variables / "clients.yml").unlink()
+    project.write("models.yml", f"llm_models:\n{LOCAL}")
+    later = ("llm_budget_unavailable", "llm_sentry_dsn", "llm_monitoring_networks")
+    lines = (project.variables / "gateway.yml").read_text(encoding="utf-8").splitlines()
+    (project.variables / "gateway.yml").write_text(
+        "\n".join(line for line in lines if not line.startswith(later)) + "\n", encoding="utf-8"
+    )
+    assert project.apply().recap("unreachable") == 1
+
+
+def test_clients_and_budgets(project: Project) -> None:
+    project.write_vault({**SECRETS, "vault_anthropic_api_key": "sk-ant-planted", "vault_client_app_key": "sk-short"})
+    project.write("providers.yml", 'llm_providers:\n  anthropic: {api_key: "{{ vault_anthropic_api_key }}"}\n')
+    smart = "  - name: smart\n    backends: [{provider: anthropic, model: claude-of-tomorrow}]\n"
+    project.write("models.yml", f"llm_models:\n{LOCAL}    fallbacks: [smart]\n{smart}")
+    project.write(
+        "clients.yml",
+        "llm_clients:\n"
+        '  - {name: app, key: "{{ vault_client_app_key }}", models: [smart], monthly_budget_usd: 5}\n'
+        '  - {name: bot, keys: ["{{ vault_client_bot_key }}"], default_model: lokal}\n',
+    )
+    project.assert_refused(
+        "group_vars/all/clients.yml: llm_clients[app].key: is weak (under 32 characters, or few different ones). "
+        "Put a random key into the vault; `make client NAME=app` makes one for a new client.",
+        missing_from_the_vault("llm_clients[bot].keys[0]", "vault_client_bot_key"),
+        "group_vars/all/clients.yml: llm_clients[bot].default_model: 'lokal' is not a declared model. "
+        "Did you mean 'local'? Known: local, smart.",
+        "group_vars/all/models.yml: llm_models[smart].backends[0].price: is missing: LiteLLM knows no price of "
+        "'claude-of-tomorrow', and the budget of client app needs one. "
+        "Write price: {input_per_million_usd: 3, output_per_million_usd: 15} with its real prices.",
+        "group_vars/all/models.yml: llm_models[local].fallbacks[0]: 'local' is free, but local -> smart costs money at "
+        "anthropic, which has no budget. "
+        "Write monthly_budget_usd for llm_providers.anthropic, or take 'smart' out of this chain.",
+    )
+
+
 def test_every_mistake_in_one_report(project: Project) -> None:
     project.write_vault({"vault_litellm_master_key": SECRETS["vault_litellm_master_key"], "vault_redis_password": ""})
     project.write(
@@ -230,18 +268,19 @@ def test_every_mistake_in_one_report(project: Project) -> None:
         "Put a random value there: ansible-vault edit group_vars/all/vault.yml.",
         missing_from_the_vault("llm_providers.openai.api_key", "vault_openai_api_key"),
         "group_vars/all/providers.yml: llm_providers.anthropic.api_kee: unknown key. Did you mean 'api_key'? "
-        "Known: api_base, api_key, kind.",
+        "Known: api_base, api_key, fallback_at_percent, kind, monthly_budget_usd.",
         "group_vars/all/providers.yml: llm_providers.anthropic.api_key: is missing. "
         'Write api_key: "{{ vault_anthropic_api_key }}" and put the key into the vault.',
         "group_vars/all/models.yml: llm_models[local].name: two models have this name. "
         "Rename one, or give one model both backends to share the load.",
         "group_vars/all/models.yml: llm_models[local].fallbacks[0]: 'genral' is not a declared model. Known: local.",
         "group_vars/all/models.yml: llm_models[local].tmeout: unknown key. Did you mean 'timeout'? "
-        "Known: backends, fallbacks, first_token_timeout, mode, name, timeout.",
+        "Known: backends, cache_ttl, fallbacks, first_token_timeout, mode, name, on_context_overflow, timeout.",
         "group_vars, host_vars or the inventory: llm_prot: the gateway has no variable of this name. "
         "Did you mean 'llm_port'? "
-        "Known: llm_bind_address, llm_data_dir, llm_deploy_dir, llm_images, llm_master_key, llm_models, "
-        "llm_models_dir, llm_network, llm_port, llm_providers, llm_redis_password, llm_secure_logging, "
+        "Known: llm_bind_address, llm_budget_unavailable, llm_clients, llm_data_dir, llm_default_fallbacks, "
+        "llm_deploy_dir, llm_drill_confirm, llm_drill_limits, llm_images, llm_master_key, llm_models, "
+        "llm_models_dir, llm_monitoring_networks, llm_network, llm_port, llm_providers, llm_redis_password, llm_secure_logging, llm_sentry_dsn, "
         "llm_verify_paid.",
     )
 

@@ -18,11 +18,21 @@ SETTINGS: dict[str, Any] = {
     "llm_network": "llm-gateway",
     "llm_verify_paid": False,
     "llm_secure_logging": True,
+    "llm_budget_unavailable": "open",
+    "llm_sentry_dsn": "",
+    "llm_monitoring_networks": [],
 }
 IMAGES: dict[str, Any] = {
     "litellm": {"repository": "ghcr.io/berriai/litellm", "tag": "v1.108.10", "digest": ""},
+    "caddy": {"repository": "docker.io/library/caddy", "tag": "2.11.4", "digest": ""},
     "ollama": {"repository": "docker.io/ollama/ollama", "tag": "0.34.2", "digest": ""},
     "redis": {"repository": "docker.io/library/redis", "tag": "8.2.3", "digest": "sha256:" + "0" * 64},
+}
+KNOWN_PRICES = {
+    "anthropic": frozenset({"claude-opus-4-5"}),
+    "openai": frozenset({"gpt-5.4", "ft:gpt-4o"}),
+    "gemini": frozenset({"gemini-3-flash"}),
+    "together_ai": frozenset({"deepseek-ai/deepseek-v3"}),
 }
 PROVIDERS: dict[str, Any] = {
     "anthropic": {"api_key": "sk-ant-key"},
@@ -45,6 +55,49 @@ MODELS: list[Any] = [
     {"name": "local", "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}]},
     {"name": "embed", "mode": "embedding", "backends": [{"provider": "ollama", "model": "nomic-embed-text"}]},
 ]
+CLIENT_KEYS = [f"client-key-{letter}-0123456789abcdefghij" for letter in "abc"]
+# Every key of the catalog at work.
+EVERYTHING: dict[str, Any] = {
+    "providers": {
+        **PROVIDERS,
+        "anthropic": {"api_key": "sk-ant-key", "monthly_budget_usd": 100, "fallback_at_percent": 80},
+        "openrouter": {"api_key": "sk-or-key", "monthly_budget_usd": 12.5},
+    },
+    "models": [
+        {
+            **MODELS[0],
+            "backends": [
+                {"provider": "anthropic", "model": "claude-opus-4-5", "rpm": 100, "tpm": 100000},
+                {
+                    "provider": "openrouter",
+                    "model": "meta/llama-5",
+                    "price": {"input_per_million_usd": 3, "output_per_million_usd": 15},
+                },
+            ],
+            "on_context_overflow": "general",
+            "cache_ttl": 3600,
+        },
+        *MODELS[1:3],
+        {**MODELS[3], "cache_ttl": 600},
+    ],
+    "default_fallbacks": ["local"],
+    "clients": [
+        {
+            "name": "chat-ui",
+            "keys": CLIENT_KEYS[:2],
+            "models": ["local", "smart"],
+            "default_model": "smart",
+            "fallback_model": "local",
+            "fallback_on": [400, 401],
+            "rpm": 100,
+            "tpm": 100000,
+            "max_parallel_requests": 4,
+            "monthly_budget_usd": 20,
+        },
+        {"name": "laptop", "key": CLIENT_KEYS[2]},
+    ],
+    "settings": {"llm_sentry_dsn": "https://key@sentry.lan/4", "llm_budget_unavailable": "closed"},
+}
 ROLES = (Role("litellm", ("litellm_port", "litellm_image")), Role("redis", ("redis_maxmemory",)))
 
 
@@ -54,6 +107,8 @@ def declaration(**changes: Any) -> Declaration:
     parts: dict[str, Any] = {
         "providers": PROVIDERS,
         "models": MODELS,
+        "default_fallbacks": [],
+        "clients": [],
         "images": IMAGES,
         "gateway_box": "box",
         "gateway_boxes": ("box",),
@@ -62,5 +117,6 @@ def declaration(**changes: Any) -> Declaration:
         "redis_host": "redis",
         "variable_names": ("llm_port", "litellm_port", "ansible_host"),
         "roles": ROLES,
+        "known_prices": KNOWN_PRICES,
     }
     return Declaration(settings=settings, **{**parts, **changes})

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from .fields import Field, Undefined, kind_of, list_of_mappings, list_of_text, one_of, read, seconds, text, url
+from . import loading
+from .fields import (
+    Field,
+    Undefined,
+    budget,
+    kind_of,
+    list_of_mappings,
+    list_of_text,
+    mapping,
+    one_of,
+    percent,
+    price,
+    read,
+    seconds,
+    text,
+    undefined_items,
+    url,
+    whole_number,
+    whole_seconds,
+)
 from .problems import Problem, did_you_mean
 
 OLLAMA = "ollama"
@@ -29,9 +48,9 @@ HOSTED = {
 }
 KINDS = (*HOSTED, OPENAI_COMPATIBLE)
 
-# Whole answer and silence before the first token, in seconds. Ollama is silent while it loads a model from disk, and a
-# client that gives up earlier aborts the load, so that the next one starts from nothing.
-TIMEOUTS = {OLLAMA: (600, 600), "": (120, 30)}
+# Seconds for a whole answer and for the first token where nothing has to be loaded from disk first.
+TIMEOUT = 120
+FIRST_TOKEN_TIMEOUT = 30
 
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*\Z")
@@ -41,6 +60,8 @@ _PROVIDER_FIELDS = {
     "kind": Field(one_of(*KINDS), f"one of {', '.join(KINDS)}"),
     "api_key": Field(text, 'a vault variable, such as api_key: "{{ vault_openai_api_key }}"'),
     "api_base": Field(url, "the address of the API, such as http://10.0.0.7:8080/v1"),
+    "monthly_budget_usd": Field(budget, "US dollars a calendar month, such as monthly_budget_usd: 100"),
+    "fallback_at_percent": Field(percent, "the share of the budget after which others answer, such as 80"),
 }
 _MODEL_FIELDS = {
     "name": Field(text, "the name clients ask for, such as name: local", required=True),
@@ -51,10 +72,25 @@ _MODEL_FIELDS = {
     "fallbacks": Field(list_of_text, "names of other models, such as fallbacks: [local]"),
     "timeout": Field(seconds, "seconds for a whole answer, such as timeout: 120"),
     "first_token_timeout": Field(seconds, "seconds until the first token, such as first_token_timeout: 10"),
+    "on_context_overflow": Field(text, "the name of a model with a longer context, such as on_context_overflow: long"),
+    "cache_ttl": Field(
+        whole_seconds, "seconds for which answers are kept, such as cache_ttl: 600; leave it out for none"
+    ),
 }
 _BACKEND_FIELDS = {
     "provider": Field(text, "a provider of llm_providers, or ollama", required=True),
     "model": Field(text, "the name of the model at that provider", required=True),
+    "rpm": Field(whole_number, "requests a minute, such as rpm: 100"),
+    "tpm": Field(whole_number, "tokens a minute, such as tpm: 100000"),
+    "price": Field(mapping, "price: {input_per_million_usd: 3, output_per_million_usd: 15}"),
+}
+_PRICE_FIELDS = {
+    "input_per_million_usd": Field(
+        price, "input_per_million_usd: 3, in US dollars for a million tokens asked", required=True
+    ),
+    "output_per_million_usd": Field(
+        price, "output_per_million_usd: 15, in US dollars for a million tokens answered", required=True
+    ),
 }
 
 
@@ -67,17 +103,18 @@ class Provider:
         kind: ``ollama``, ``openai_compatible`` or a hosted service.
         api_key: the secret, or empty when the endpoint wants none.
         api_base: the address of the API, or empty for the service's own.
+        monthly_budget_usd: what it may cost in a calendar month, in US dollars; None for no limit.
+        fallback_at_percent: the share of the budget after which other models answer.
+        budget_declared: whether the user wrote a budget, be it right or wrong.
     """
 
     name: str
     kind: str
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     api_base: str = ""
-
-    @property
-    def paid(self) -> bool:
-        """Whether a request costs money: hosted services do, a server in the house does not."""
-        return self.kind in HOSTED
+    monthly_budget_usd: float | None = None
+    fallback_at_percent: float = 100
+    budget_declared: bool = False
 
     @property
     def key_variable(self) -> str:
@@ -86,11 +123,32 @@ class Provider:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a million tokens cost, in US dollars."""
+
+    input_per_million_usd: float
+    output_per_million_usd: float
+
+
+@dataclass(frozen=True)
 class Backend:
-    """One thing that can answer for a model: a provider and the model's name there."""
+    """One thing that can answer for a model.
+
+    Attributes:
+        provider: its name.
+        model: the model's name there.
+        rpm: requests a minute that it may get; None for no limit.
+        tpm: tokens a minute that it may get; None for no limit.
+        price: what it costs, where the user says so.
+        price_declared: whether the user wrote a price, be it right or wrong.
+    """
 
     provider: str
     model: str
+    rpm: int | None = None
+    tpm: int | None = None
+    price: Price | None = None
+    price_declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +163,8 @@ class Model:
         fallbacks: names of models tried in this order when every backend fails.
         timeout: seconds for a whole answer.
         first_token_timeout: seconds of silence before the first token, and between two tokens.
+        on_context_overflow: name of the model that is asked when a question is too long for this one, or empty.
+        cache_ttl: seconds for which answers are kept; None for not at all.
     """
 
     name: str
@@ -114,18 +174,27 @@ class Model:
     fallbacks: tuple[str, ...]
     timeout: float
     first_token_timeout: float
+    on_context_overflow: str = ""
+    cache_ttl: int | None = None
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything declared: providers by name, models in the order in which they were written."""
+    """Everything declared about models.
+
+    Attributes:
+        providers: providers by name, Ollama included.
+        models: in the order in which they were written.
+        default_fallbacks: names of chat models that any chat model falls back to after its own fallbacks.
+    """
 
     providers: Mapping[str, Provider]
     models: tuple[Model, ...]
+    default_fallbacks: tuple[str, ...] = ()
 
 
-def read_catalog(providers: Any, models: Any) -> tuple[Catalog, list[Problem]]:
-    """Read ``llm_providers`` and ``llm_models`` as the user wrote them.
+def read_catalog(providers: Any, models: Any, default_fallbacks: Any) -> tuple[Catalog, list[Problem]]:
+    """Read ``llm_providers``, ``llm_models`` and ``llm_default_fallbacks`` as the user wrote them.
 
     Returns:
         The catalog of everything that could be read, and every problem. Plan only from a catalog without problems.
@@ -134,7 +203,19 @@ def read_catalog(providers: Any, models: Any) -> tuple[Catalog, list[Problem]]:
     known = {**read_providers, OLLAMA: Provider(OLLAMA, OLLAMA)}
     declared_names = {*known, *(providers if isinstance(providers, Mapping) else ())}
     read_models, model_problems = _read_models(models, known, declared_names)
-    return Catalog(known, read_models), problems + model_problems
+    read_defaults, default_problems = _read_default_fallbacks(default_fallbacks)
+    return Catalog(known, read_models, read_defaults), [*problems, *model_problems, *default_problems]
+
+
+def _read_default_fallbacks(declared: Any) -> tuple[tuple[str, ...], list[Problem]]:
+    where = "llm_default_fallbacks"
+    if isinstance(declared, Undefined):
+        return (), [declared.problem(where)]
+    undefined = undefined_items(declared, where)
+    wrong = None if undefined else list_of_text(declared)
+    if wrong:
+        undefined = [Problem(where, wrong, f"Write names of chat models, such as {where}: [local], or {where}: []")]
+    return (() if undefined else tuple(declared)), undefined
 
 
 def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
@@ -169,24 +250,49 @@ def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
             continue
         if not isinstance(given, Mapping):
             continue
-        broken = {problem.path for problem in found}
-        kind = values.get("kind", name)
-        if f"{path}.kind" not in broken and kind not in KINDS:
-            problems.append(
-                Problem(path, f"{name!r} is not a service this gateway knows", f"Add kind: one of {', '.join(KINDS)}"),
-            )
-        if kind in HOSTED and "api_key" not in values and f"{path}.api_key" not in broken:
-            problems.append(
-                Problem(
-                    f"{path}.api_key",
-                    "is missing",
-                    f'Write api_key: "{{{{ vault_{name}_api_key }}}}" and put the key into the vault',
-                ),
-            )
-        if kind == OPENAI_COMPATIBLE and "api_base" not in values and f"{path}.api_base" not in broken:
-            problems.append(Problem(f"{path}.api_base", "is missing", f"Write {_PROVIDER_FIELDS['api_base'].example}"))
-        providers[name] = Provider(name, kind, values.get("api_key", ""), values.get("api_base", "").rstrip("/"))
+        problems += _provider_problems(name, given, values, {problem.path for problem in found})
+        providers[name] = Provider(
+            name=name,
+            kind=values.get("kind", name),
+            api_key=values.get("api_key", ""),
+            api_base=values.get("api_base", "").rstrip("/"),
+            monthly_budget_usd=values.get("monthly_budget_usd"),
+            fallback_at_percent=values.get("fallback_at_percent", 100),
+            budget_declared="monthly_budget_usd" in given,
+        )
     return providers, problems
+
+
+def _provider_problems(
+    name: str, given: Mapping[str, Any], values: Mapping[str, Any], broken: set[str]
+) -> list[Problem]:
+    """Return the rules between the keys of one provider that it breaks; ``broken`` holds paths reported already."""
+    path = f"llm_providers.{name}"
+    problems = []
+    kind = values.get("kind", name)
+    if f"{path}.kind" not in broken and kind not in KINDS:
+        problems.append(
+            Problem(path, f"{name!r} is not a service this gateway knows", f"Add kind: one of {', '.join(KINDS)}"),
+        )
+    if kind in HOSTED and "api_key" not in values and f"{path}.api_key" not in broken:
+        problems.append(
+            Problem(
+                f"{path}.api_key",
+                "is missing",
+                f'Write api_key: "{{{{ vault_{name}_api_key }}}}" and put the key into the vault',
+            ),
+        )
+    if kind == OPENAI_COMPATIBLE and "api_base" not in values and f"{path}.api_base" not in broken:
+        problems.append(Problem(f"{path}.api_base", "is missing", f"Write {_PROVIDER_FIELDS['api_base'].example}"))
+    if "fallback_at_percent" in values and "monthly_budget_usd" not in given:
+        problems.append(
+            Problem(
+                f"{path}.fallback_at_percent",
+                "is a share of monthly_budget_usd, which is missing",
+                "Write monthly_budget_usd: 100 beside it, or remove it",
+            )
+        )
+    return problems
 
 
 def _read_models(
@@ -209,9 +315,7 @@ def _read_models(
         if "name" not in values:
             continue
         problems += _name_problems(values["name"], path, models)
-        kinds = {providers[backend.provider].kind for backend in backends if backend.provider in providers}
-        timeout, first_token = TIMEOUTS[OLLAMA if OLLAMA in kinds else ""]
-        timeout = values.get("timeout", timeout)
+        timeout, first_token = _timeouts(values, [backend.model for backend in backends if backend.provider == OLLAMA])
         models.append(
             Model(
                 name=values["name"],
@@ -220,10 +324,21 @@ def _read_models(
                 backends=tuple(backends),
                 fallbacks=tuple(values.get("fallbacks", ())),
                 timeout=timeout,
-                first_token_timeout=values.get("first_token_timeout", min(first_token, timeout)),
+                first_token_timeout=first_token,
+                on_context_overflow=values.get("on_context_overflow", ""),
+                cache_ttl=values.get("cache_ttl"),
             ),
         )
     return tuple(models), problems
+
+
+def _timeouts(declared: Mapping[str, Any], on_ollama: list[str]) -> tuple[float, float]:
+    """Return the seconds for a whole answer and for the first token; what the user wrote wins."""
+    silence = loading.silence(on_ollama) if on_ollama else FIRST_TOKEN_TIMEOUT
+    first_token = declared.get("first_token_timeout", silence)
+    whole = max(silence, first_token) + loading.GENERATION if on_ollama else TIMEOUT
+    timeout = declared.get("timeout", whole)
+    return timeout, declared.get("first_token_timeout", min(silence, timeout))
 
 
 def _name_problems(name: str, path: str, earlier: list[Model]) -> list[Problem]:
@@ -258,7 +373,16 @@ def _read_backends(
         problems += found
         if "provider" not in values or "model" not in values:
             continue
-        backend = Backend(values["provider"], values["model"])
+        cost, price_problems = _read_price(values["price"], f"{path}.price") if "price" in values else (None, [])
+        problems += price_problems
+        backend = Backend(
+            provider=values["provider"],
+            model=values["model"],
+            rpm=values.get("rpm"),
+            tpm=values.get("tpm"),
+            price=cost,
+            price_declared="price" in given,
+        )
         if backend.provider not in declared_providers:
             problems.append(
                 Problem(
@@ -267,7 +391,12 @@ def _read_backends(
                     did_you_mean(backend.provider, providers),
                 ),
             )
-        if backend in backends:
+        if (backend.provider, backend.model) in [(other.provider, other.model) for other in backends]:
             problems.append(Problem(path, "the same backend stands here twice", "Remove one"))
         backends.append(backend)
     return backends, problems
+
+
+def _read_price(given: Any, path: str) -> tuple[Price | None, list[Problem]]:
+    values, problems = read(given, path, _PRICE_FIELDS)
+    return (None if len(values) < len(_PRICE_FIELDS) else Price(**values)), problems

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
@@ -72,6 +74,80 @@ def seconds(value: Any) -> str | None:
     return None if 0 < value <= 86400 else f"{value} is not between 0 and 86400 seconds"
 
 
+def whole_number(value: Any) -> str | None:
+    """Accept a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"is not a whole number but {_number_kind(value)}"
+    return None if value > 0 else f"{value} is not above 0"
+
+
+def whole_seconds(value: Any) -> str | None:
+    """Accept a whole number of seconds, 30 days at most."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"is not a whole number of seconds but {_number_kind(value)}"
+    return None if 0 < value <= 2592000 else f"{value} is not between 1 and 2592000 seconds"
+
+
+def percent(value: Any) -> str | None:
+    """Accept a share of 1 to 100 per cent, as a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"is not a number of per cent but {kind_of(value)}"
+    return None if 1 <= value <= 100 else f"{value} is not between 1 and 100"
+
+
+def budget(value: Any) -> str | None:
+    """Accept an amount of US dollars above 0."""
+    return _dollars(value) or (None if value > 0 else f"{value} is not above 0")
+
+
+def price(value: Any) -> str | None:
+    """Accept an amount of US dollars, 0 included."""
+    return _dollars(value) or (None if value >= 0 else f"{value} is below 0")
+
+
+def _dollars(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"is not a number of US dollars but {kind_of(value)}"
+    return None if math.isfinite(value) else f"{value} is not an amount"
+
+
+def _number_kind(value: Any) -> str:
+    return f"{value}" if isinstance(value, float) else kind_of(value)
+
+
+def mapping(value: Any) -> str | None:
+    """Accept a mapping; its keys are read on their own."""
+    return None if isinstance(value, Mapping) else f"is not a mapping but {kind_of(value)}"
+
+
+def statuses(value: Any) -> str | None:
+    """Accept a list of HTTP statuses that tell of an error."""
+    if not isinstance(value, list):
+        return f"is not a list but {kind_of(value)}"
+    if not value:
+        return "is an empty list"
+    wrong = [item for item in value if isinstance(item, bool) or not isinstance(item, int) or not 400 <= item <= 599]
+    if wrong:
+        return f"holds {wrong[0]!r}, which is not a status from 400 to 599"
+    return "names a status twice" if len(set(value)) < len(value) else None
+
+
+def networks(value: Any) -> str | None:
+    """Accept a list of networks in CIDR notation, none of which is the whole internet."""
+    if not isinstance(value, list):
+        return f"is not a list but {kind_of(value)}"
+    for item in value:
+        try:
+            network = ip_network(item) if isinstance(item, str) else None
+        except ValueError:
+            network = None
+        if network is None:
+            return f"holds {item!r}, which is not a network"
+        if network.prefixlen == 0:
+            return f"holds {item}, which is everybody"
+    return None
+
+
 def port(value: Any) -> str | None:
     """Accept a TCP port number; as text too, since ``-e llm_port=4000`` gives text."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
@@ -109,6 +185,15 @@ def list_of_text(value: Any) -> str | None:
     return f"holds {wrong[0]!r}, which is not text" if wrong else None
 
 
+def secrets(value: Any) -> str | None:
+    """Accept a list of strings; a wrong one is not repeated, as it may be a secret all the same."""
+    if not isinstance(value, list):
+        return f"is not a list but {kind_of(value)}"
+    if not value:
+        return "is an empty list"
+    return next((f"holds something that {wrong}" for wrong in map(text, value) if wrong), None)
+
+
 def list_of_mappings(value: Any) -> str | None:
     """Accept a list with at least one entry; the entries are read on their own."""
     if not isinstance(value, list):
@@ -130,6 +215,12 @@ def kind_of(value: Any) -> str:
         if isinstance(value, kind):
             return name
     return "a mapping" if isinstance(value, Mapping) else type(value).__name__
+
+
+def undefined_items(value: Any, path: str) -> list[Problem]:
+    """Report the items of a list whose template names a variable that does not exist."""
+    items = value if isinstance(value, list) else []
+    return [item.problem(f"{path}[{index}]") for index, item in enumerate(items) if isinstance(item, Undefined)]
 
 
 def read(value: Any, path: str, fields: Mapping[str, Field]) -> tuple[dict[str, Any], list[Problem]]:
@@ -156,6 +247,8 @@ def read(value: Any, path: str, fields: Mapping[str, Field]) -> tuple[dict[str, 
             problems.append(Problem(f"{path}.{key}", "unknown key", did_you_mean(str(key), fields)))
         elif isinstance(given, Undefined):
             problems.append(given.problem(f"{path}.{key}"))
+        elif fields[key].check is not list_of_mappings and undefined_items(given, f"{path}.{key}"):
+            problems += undefined_items(given, f"{path}.{key}")
         else:
             wrong = fields[key].check(given)
             if wrong:

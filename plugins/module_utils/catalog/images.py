@@ -10,8 +10,11 @@ from .fields import Field, Undefined, kind_of, read, text
 from .problems import Problem
 
 # Oldest versions without a known way in: LiteLLM PYSEC-2026-388 (Host header bypass), Ollama's new engine and API names
-# (CVE-2026-7482 was fixed before it), Redis CVE-2025-49844 (Lua use after free).
-FLOORS = {"litellm": "1.84.0", "ollama": "0.30.0", "redis": "8.2.2"}
+# (CVE-2026-7482 was fixed before it), Redis CVE-2025-49844 (Lua use after free), Caddy CVE-2026-27587 (path rules that
+# another spelling walks around).
+FLOORS = {"litellm": "1.84.0", "ollama": "0.30.0", "redis": "8.2.2", "caddy": "2.11.1"}
+# Where an image and the service that runs it have different names.
+SERVICE_OF_IMAGE = {"caddy": "ingress"}
 
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[.+-].*|(?:rc|post|dev)\d+.*)?\Z")
 _BEFORE_RELEASE = re.compile(r"[.-]?(?:rc|dev|nightly|alpha\d|beta\d)[.\d]*", re.IGNORECASE)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .budgets import budget_problems, budget_warnings
+from .clients import client_problems, read_clients
 from .declaration import EMBEDDING, OLLAMA, Catalog, Model, read_catalog
-from .images import read_images
-from .litellm_config import deployments, environment, litellm_config
+from .images import SERVICE_OF_IMAGE, read_images
+from .litellm_config import REDIS_PORT, deployments, environment, litellm_config
+from .policy import gateway_policy
+from .prices import KnownPrices
 from .problems import Problem
 from .references import reference_problems, reference_warnings
 from .settings import SECRETS, Role, folder_problems, secret_problems, setting_problems, unknown_variables
@@ -33,6 +37,8 @@ class Declaration:
         settings: single settings by variable name.
         providers: ``llm_providers`` as written.
         models: ``llm_models`` as written.
+        default_fallbacks: ``llm_default_fallbacks`` as written.
+        clients: ``llm_clients`` as written.
         images: ``llm_images`` as written.
         gateway_box: the box this plan is for.
         gateway_boxes: all boxes with a gateway; each asks its own Ollama.
@@ -43,11 +49,14 @@ class Declaration:
         variable_names: every variable the host has, to find misspelt ones.
         roles: the roles with the variables they declare.
         set_by_playbooks: role variables that the playbooks set themselves, with what they set them to.
+        known_prices: the models of which LiteLLM knows a price.
     """
 
     settings: Mapping[str, Any]
     providers: Any
     models: Any
+    default_fallbacks: Any
+    clients: Any
     images: Any
     gateway_box: str
     gateway_boxes: tuple[str, ...]
@@ -58,6 +67,7 @@ class Declaration:
     variable_names: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     set_by_playbooks: Mapping[str, str] = field(default_factory=dict)
+    known_prices: KnownPrices = field(default_factory=dict)
 
     @property
     def reachable_ollama(self) -> dict[str, str]:
@@ -72,7 +82,8 @@ class Declaration:
 
 def check(declaration: Declaration) -> list[Problem]:
     """Return every mistake in a declaration; an empty list means that a plan can be made."""
-    catalog, problems = read_catalog(declaration.providers, declaration.models)
+    catalog, problems = read_catalog(declaration.providers, declaration.models, declaration.default_fallbacks)
+    clients, client_reading_problems = read_clients(declaration.clients)
     _, image_problems = read_images(declaration.images)
     api_keys = {
         f"llm_providers.{provider.name}.api_key": provider.api_key
@@ -82,9 +93,16 @@ def check(declaration: Declaration) -> list[Problem]:
     return [
         *setting_problems(declaration.settings),
         *folder_problems(declaration.settings),
-        *secret_problems({name: declaration.settings.get(name) for name in SECRETS}, api_keys),
+        *secret_problems(
+            {name: declaration.settings.get(name) for name in SECRETS},
+            api_keys,
+            {path: key for client in clients for path, key in client.keys.items()},
+        ),
         *problems,
         *reference_problems(catalog, declaration.reachable_ollama),
+        *client_reading_problems,
+        *client_problems(clients, catalog),
+        *budget_problems(catalog, clients, declaration.known_prices),
         *_stray_boxes(declaration),
         *image_problems,
         *unknown_variables(declaration.variable_names, declaration.roles, declaration.set_by_playbooks),
@@ -100,19 +118,37 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
     problems = check(declaration)
     if problems:
         raise RefusedDeclaration(problems)
-    catalog, _ = read_catalog(declaration.providers, declaration.models)
+    catalog, _ = read_catalog(declaration.providers, declaration.models, declaration.default_fallbacks)
+    clients, _ = read_clients(declaration.clients)
     images, _ = read_images(declaration.images)
     settings = declaration.settings
     return {
         "images": images,
-        "images_to_hold": [image for name, image in images.items() if name not in declaration.switched_off],
-        "ports": [] if "litellm" in declaration.switched_off else [_published_port(settings)],
+        "images_to_hold": [
+            image for name, image in images.items() if SERVICE_OF_IMAGE.get(name, name) not in declaration.switched_off
+        ],
+        "ports": [] if "ingress" in declaration.switched_off else [_published_port(settings)],
         "ollama_models": [] if "ollama" in declaration.switched_off else _ollama_models(catalog),
-        "litellm_config": litellm_config(catalog, declaration.reachable_ollama, declaration.redis_host),
-        "litellm_environment": environment(catalog, settings["llm_master_key"], settings["llm_redis_password"]),
+        "litellm_config": litellm_config(
+            catalog,
+            declaration.reachable_ollama,
+            declaration.redis_host,
+            report_to_sentry=bool(settings["llm_sentry_dsn"]),
+        ),
+        "litellm_environment": environment(
+            catalog, settings["llm_master_key"], settings["llm_redis_password"], settings["llm_sentry_dsn"]
+        ),
+        "gateway_policy": gateway_policy(
+            catalog,
+            clients,
+            declaration.reachable_ollama,
+            declaration.redis_host,
+            REDIS_PORT,
+            settings["llm_budget_unavailable"],
+        ),
         "questions": [_question(model, catalog, declaration.reachable_ollama) for model in catalog.models],
         "switched_off": list(declaration.switched_off),
-        "warnings": reference_warnings(catalog),
+        "warnings": [*reference_warnings(catalog), *budget_warnings(catalog, clients)],
     }
 
 
@@ -123,7 +159,7 @@ def _published_port(settings: Mapping[str, Any]) -> dict[str, Any]:
         "port": int(settings["llm_port"]),
         "variable": "llm_port",
         # The gateway that runs already holds its own port.
-        "project": "llm-gateway-litellm",
+        "project": "llm-gateway-ingress",
     }
 
 

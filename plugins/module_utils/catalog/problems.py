@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 FILES = {
     "llm_providers": "group_vars/all/providers.yml",
     "llm_models": "group_vars/all/models.yml",
+    "llm_default_fallbacks": "group_vars/all/models.yml",
+    "llm_clients": "group_vars/all/clients.yml",
     "llm_images": "group_vars/all/images.yml",
     "llm_bind_address": "the inventory",
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .declaration import EMBEDDING, HOSTED, OLLAMA, Catalog, Model
+from .chains import circles, next_by_fallback, next_by_overflow
+from .declaration import CHAT, EMBEDDING, HOSTED, OLLAMA, Catalog, Model
 from .problems import Problem, did_you_mean
 
 
@@ -17,6 +18,7 @@ def reference_problems(catalog: Catalog, ollama_boxes: dict[str, str]) -> list[P
     by_name = {model.name: model for model in catalog.models}
     for model in catalog.models:
         problems += _fallback_problems(model, by_name)
+        problems += _overflow_problems(model, by_name)
         problems += _backend_problems(model, catalog, ollama_boxes)
         if model.first_token_timeout > model.timeout:
             problems.append(
@@ -26,7 +28,7 @@ def reference_problems(catalog: Catalog, ollama_boxes: dict[str, str]) -> list[P
                     "Write a smaller number here, or a larger timeout",
                 ),
             )
-    return problems + _loop_problems(by_name)
+    return [*problems, *_circle_problems(by_name), *_default_fallback_problems(catalog.default_fallbacks, by_name)]
 
 
 def reference_warnings(catalog: Catalog) -> list[str]:
@@ -58,6 +60,52 @@ def _fallback_problems(model: Model, by_name: dict[str, Model]) -> list[Problem]
         elif name in model.fallbacks[:index]:
             problems.append(Problem(path, f"{name!r} stands here twice", "Remove one"))
     return problems
+
+
+def _overflow_problems(model: Model, by_name: dict[str, Model]) -> list[Problem]:
+    path = f"llm_models[{model.name}].on_context_overflow"
+    name = model.on_context_overflow
+    target = by_name.get(name)
+    if not name:
+        return []
+    if model.mode == EMBEDDING:
+        return [Problem(path, "vectors of another model do not fit this one's index", "Remove it")]
+    if target is None:
+        return [Problem(path, f"{name!r} is not a declared model", did_you_mean(name, by_name))]
+    if name == model.name:
+        return [Problem(path, "is this model itself", "Name one with a longer context, or remove it")]
+    if target.mode != CHAT:
+        return [Problem(path, f"{name!r} is for {target.mode}, {model.name!r} for chat", "Name a chat model")]
+    return []
+
+
+def _default_fallback_problems(names: tuple[str, ...], by_name: dict[str, Model]) -> list[Problem]:
+    problems = []
+    for index, name in enumerate(names):
+        path = f"llm_default_fallbacks[{index}]"
+        target = by_name.get(name)
+        if target is None:
+            problems.append(Problem(path, f"{name!r} is not a declared model", did_you_mean(name, by_name)))
+        elif target.mode != CHAT:
+            problems.append(
+                Problem(path, f"{name!r} is for {target.mode}, and only chats fall back", "Name a chat model")
+            )
+        elif name in names[:index]:
+            problems.append(Problem(path, f"{name!r} stands here twice", "Remove one"))
+    return problems
+
+
+def _circle_problems(by_name: dict[str, Model]) -> list[Problem]:
+    """Report each circle once, at the model of it that was declared first."""
+    rules = (
+        ("fallbacks", "the fallbacks go in a circle", next_by_fallback(by_name)),
+        ("on_context_overflow", "long questions go in a circle", next_by_overflow(by_name)),
+    )
+    return [
+        Problem(f"llm_models[{circle[0]}].{key}", f"{what}: {' -> '.join([*circle, circle[0]])}", "Remove one of them")
+        for key, what, next_of in rules
+        for circle in circles(by_name, next_of)
+    ]
 
 
 def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, str]) -> list[Problem]:
@@ -104,35 +152,3 @@ def looks_like_embedding(upstream_model: str) -> bool:
     """Tell an embedding model by its name, as the well-known ones carry it (nomic-embed-text, bge-m3, all-minilm)."""
     name = upstream_model.rsplit("/", 1)[-1].lower()
     return "embed" in name or name.startswith(("bge-", "all-minilm", "paraphrase-multilingual"))
-
-
-def _loop_problems(by_name: dict[str, Model]) -> list[Problem]:
-    """Report each fallback loop once, at the model of the loop that was declared first."""
-    problems: list[Problem] = []
-    reported: set[frozenset[str]] = set()
-    for start in by_name:
-        for loop in _loops_from(start, by_name):
-            if len(loop) > 1 and frozenset(loop) not in reported:
-                reported.add(frozenset(loop))
-                way = " -> ".join([*loop, start])
-                problems.append(
-                    Problem(
-                        f"llm_models[{start}].fallbacks", f"the fallbacks go in a circle: {way}", "Remove one of them"
-                    ),
-                )
-    return problems
-
-
-def _loops_from(start: str, by_name: dict[str, Model]) -> list[list[str]]:
-    """Return the shortest way from a model back to itself over fallbacks, or nothing when there is none."""
-    ways = [[start]]
-    seen = {start}
-    while ways:
-        way = ways.pop(0)
-        for name in by_name[way[-1]].fallbacks:
-            if name == start:
-                return [way]
-            if name in by_name and name not in seen:
-                seen.add(name)
-                ways.append([*way, name])
-    return []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .fields import Field, Undefined, boolean, port, text
+from .fields import Field, Undefined, boolean, networks, one_of, port, text, undefined_items
 from .problems import ANYWHERE, VAULT_FILE, Problem, did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 MIN_SECRET_LENGTH = 32
 # A quote or a blank ends a password in redis.conf early, and Redis then prints it into its log.
 _SAFE_SECRET = re.compile(r"[A-Za-z0-9_-]+\Z")
+_WEAK = f"is weak (under {MIN_SECRET_LENGTH} characters, or few different ones)"
+# A key travels in a header of HTTP.
+_UNSENDABLE = re.compile(r"[^\x21-\x7e]")
+_UNSENDABLE_REASON = "holds a blank, a line break or a non-ASCII character"
+_NEW_CLIENT_KEY = "Put a random key into the vault; `make client NAME=app` makes one for a new client"
 # Keys that stand in public documentation: LiteLLM itself refuses to start with some of them.
 PUBLISHED_SECRETS = ("sk-1234", "sk-litellm", "password", "changeme", "change-me", "super-secret-key", "your-api-key")
 
@@ -37,6 +42,14 @@ def _address(value: Any) -> str | None:
     return None if is_address else f"{value!r} is not an IPv4 address"
 
 
+def _sentry_dsn(value: Any) -> str | None:
+    if value == "":
+        return None
+    # Not repeated: whoever has it can fill the project with reports.
+    is_dsn = isinstance(value, str) and re.match(r"https?://[^\s/@:]+(:[^\s/@]*)?@[^\s/@]+(/[^\s/]+)*/\d+\Z", value)
+    return None if is_dsn else "is not the address of a Sentry project"
+
+
 SETTINGS = {
     "llm_bind_address": Field(
         _address,
@@ -52,9 +65,24 @@ SETTINGS = {
     "llm_network": Field(text, "llm_network: llm-gateway", required=True),
     "llm_verify_paid": Field(boolean, "llm_verify_paid: false", required=True),
     "llm_secure_logging": Field(boolean, "llm_secure_logging: true", required=True),
+    "llm_budget_unavailable": Field(
+        one_of("open", "closed"), "llm_budget_unavailable: open, or closed to answer nobody whose budget is unknown"
+    ),
+    "llm_sentry_dsn": Field(_sentry_dsn, 'llm_sentry_dsn: "https://KEY@HOST/NUMBER", or "" for no Sentry'),
+    "llm_monitoring_networks": Field(networks, "llm_monitoring_networks: [10.0.0.0/24], or [] for nobody"),
 }
-CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_images")
-SERVICES = ("redis", "ollama", "litellm")
+# What holds where a user's files do not name the variable at all, as those written for an earlier version.
+DEFAULTS: dict[str, Any] = {
+    "llm_budget_unavailable": "open",
+    "llm_clients": [],
+    "llm_default_fallbacks": [],
+    "llm_monitoring_networks": [],
+    "llm_sentry_dsn": "",
+}
+CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_default_fallbacks", "llm_clients", "llm_images")
+# Read by playbooks/drill.yml alone.
+DRILL_VARIABLES = ("llm_drill_confirm", "llm_drill_limits")
+SERVICES = ("redis", "ollama", "litellm", "ingress")
 SECRETS = {"llm_master_key": "vault_litellm_master_key", "llm_redis_password": "vault_redis_password"}
 
 
@@ -66,9 +94,14 @@ class Role:
     variables: tuple[str, ...]
 
 
+def or_default(name: str, value: Any) -> Any:
+    """Return the default of a variable that is set nowhere; one that names a missing variable stays a mistake."""
+    return DEFAULTS.get(name, value) if value == Undefined(name) else value
+
+
 def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with the single settings; ``declared`` holds them by variable name."""
-    if all(declared.get(name) == Undefined(name) for name in SETTINGS if name != "llm_bind_address"):
+    if all(declared.get(name) == Undefined(name) for name in SETTINGS if name not in {"llm_bind_address", *DEFAULTS}):
         what = "nothing of it is known here, because the inventory stands outside the folder inventory/"
         return [Problem("llm_port", what, "Link it beside your inventory: ln -s PATH/TO/group_vars group_vars")]
     problems: list[Problem] = []
@@ -78,6 +111,8 @@ def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
             problems.append(
                 value.problem(name) if value.name != name else Problem(name, "is not set", f"Write {field.example}")
             )
+        elif undefined_items(value, name):
+            problems += undefined_items(value, name)
         elif value is None:
             problems.append(Problem(name, "is not set", f"Write {field.example}"))
         elif name in SECRETS and value == "":
@@ -115,12 +150,15 @@ def folder_problems(declared: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def secret_problems(secrets: Mapping[str, Any], api_keys: Mapping[str, str]) -> list[Problem]:
+def secret_problems(
+    secrets: Mapping[str, Any], api_keys: Mapping[str, str], client_keys: Mapping[str, str]
+) -> list[Problem]:
     """Return weak, published and repeated secrets. No message ever holds a secret.
 
     Args:
         secrets: the gateway's own secrets by the variable that holds them.
         api_keys: the providers' keys by their path in the catalog.
+        client_keys: the clients' keys by their path in the catalog.
     """
     problems: list[Problem] = []
     own = {name: value for name, value in secrets.items() if isinstance(value, str) and value}
@@ -135,11 +173,11 @@ def secret_problems(secrets: Mapping[str, Any], api_keys: Mapping[str, str]) -> 
                     file=VAULT_FILE,
                 )
             )
-        elif len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_SECRET_LENGTH // 4:
+        elif _is_weak(value):
             problems.append(
                 Problem(
                     vault,
-                    f"is weak (under {MIN_SECRET_LENGTH} characters, or few different ones)",
+                    _WEAK,
                     "Use a random one",
                     file=VAULT_FILE,
                 ),
@@ -148,14 +186,30 @@ def secret_problems(secrets: Mapping[str, Any], api_keys: Mapping[str, str]) -> 
             problems.append(
                 Problem(vault, "holds more than letters, digits, - and _", "Use a random one of those", file=VAULT_FILE)
             )
+    problems += _key_problems(api_keys, client_keys)
+    gateway = {SECRETS.get(name, name): value for name, value in own.items()}
+    return problems + _repeated({**gateway, **api_keys, **client_keys})
+
+
+def _key_problems(api_keys: Mapping[str, str], client_keys: Mapping[str, str]) -> list[Problem]:
+    problems = []
     for path, value in api_keys.items():
         if value.lower() in PUBLISHED_SECRETS:
             problems.append(Problem(path, "is a placeholder, not a key", "Put the provider's key into the vault"))
-        elif re.search(r"[^\x21-\x7e]", value):
-            problems.append(
-                Problem(path, "holds a blank, a line break or a non-ASCII character", "Paste the key again")
-            )
-    return problems + _repeated({**{SECRETS.get(name, name): value for name, value in own.items()}, **api_keys})
+        elif _UNSENDABLE.search(value):
+            problems.append(Problem(path, _UNSENDABLE_REASON, "Paste the key again"))
+    for path, value in client_keys.items():
+        if value.lower() in PUBLISHED_SECRETS:
+            problems.append(Problem(path, "is a key from public documentation", _NEW_CLIENT_KEY))
+        elif _is_weak(value):
+            problems.append(Problem(path, _WEAK, _NEW_CLIENT_KEY))
+        elif _UNSENDABLE.search(value):
+            problems.append(Problem(path, _UNSENDABLE_REASON, _NEW_CLIENT_KEY))
+    return problems
+
+
+def _is_weak(secret: str) -> bool:
+    return len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_SECRET_LENGTH // 4
 
 
 def _repeated(secrets: Mapping[str, str]) -> list[Problem]:
@@ -179,7 +233,7 @@ def unknown_variables(
         roles: the roles with the variables they declare.
         set_by_playbooks: role variables that the playbooks set, whatever the user writes, with what they set them to.
     """
-    known = {"llm": {*SETTINGS, *CATALOG_VARIABLES}}
+    known = {"llm": {*SETTINGS, *CATALOG_VARIABLES, *DRILL_VARIABLES}}
     known.update({role.name: set(role.variables) for role in roles})
     problems = []
     for name in sorted(names):
