@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BED = ROOT / ".bed"
-CONTAINERS = ("llm-gateway-redis", "llm-gateway-ollama", "llm-gateway-litellm-1")
+REPLICAS = ("llm-gateway-litellm-1", "llm-gateway-litellm-2")
+CONTAINERS = ("llm-gateway-redis", "llm-gateway-ollama", *REPLICAS, "llm-gateway-ingress")
+GATEWAY = "http://127.0.0.1:4000"
 KEY_HEADER = "/opt/llm-gateway/litellm/secrets/authorization.header"
 
 
@@ -133,11 +135,21 @@ def snapshot(host: Host) -> dict[str, str]:
     }
 
 
+def replica_address(host: Host, replica: str) -> str:
+    """Return the address at which a replica alone answers, for what the ingress lets nobody ask."""
+    form = '{{ (index .NetworkSettings.Networks "llm-gateway").IPAddress }}'
+    return f"http://{host.check_output(f'docker inspect -f {shlex.quote(form)} {replica}')}:4000"
+
+
 def ask(
-    host: Host, path: str, body: Mapping[str, Any] | None = None, headers: tuple[str, ...] = (f"@{KEY_HEADER}",)
+    host: Host,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    headers: tuple[str, ...] = (f"@{KEY_HEADER}",),
+    address: str = GATEWAY,
 ) -> tuple[int, dict[str, str], Any]:
     """Ask the gateway on the box; return status, headers (small letters) and the body, parsed when it is JSON."""
-    command = ["curl", "-sS", "-m", "60", "-D", "-", f"http://127.0.0.1:4000{path}"]
+    command = ["curl", "-sS", "-m", "60", "-D", "-", "--path-as-is", f"{address}{path}"]
     for header in headers:
         command += ["-H", header]
     if body is not None:

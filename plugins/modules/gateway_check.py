@@ -10,15 +10,16 @@ module: gateway_check
 short_description: Ask a running LiteLLM gateway real questions
 description:
   - Asks a gateway from the box it runs on, and fails with all wrong answers in one list.
-  - It checks liveliness and readiness, that LiteLLM reaches Redis, that requests without a key and with a wrong key are
-    refused with status 401, that the model list equals the catalog, one completion of each chat model, one streamed
-    completion, and one vector of each embedding model.
+  - At the clients' address it checks liveliness, that requests without a key and with a wrong key are refused with
+    status 401, that the model list equals the catalog, one completion of each chat model, one streamed completion, and
+    one vector of each embedding model.
+  - At each replica's own address it checks readiness, that LiteLLM reaches Redis, and that it gives metrics.
   - Each answer must come from one of the model's own backends. Completions are asked with C(disable_fallbacks), so that
     a fallback does not hide a broken backend.
   - It never asks C(/health), which calls every model. It uses no proxy.
 options:
   url:
-    description: Address of the gateway.
+    description: Address at which clients reach the gateway.
     type: str
     default: http://127.0.0.1:4000
   api_key:
@@ -65,10 +66,33 @@ options:
             description: Words for people, such as C(ollama qwen3.5:2b on box1).
             type: str
             default: ""
+  replicas:
+    description: The LiteLLM processes behind that address.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Its name, for messages.
+        type: str
+        required: true
+      url:
+        description: Its own address; empty when it does not run.
+        type: str
+        required: true
+      log_hint:
+        description: Command that shows its log.
+        type: str
+        default: ""
   ask_paid:
     description: Whether to ask models that cost money too.
     type: bool
     default: false
+  only:
+    description: Names of the models to ask, also when they cost money. Empty asks all but those that cost money.
+    type: list
+    elements: str
+    default: []
   ready_timeout:
     description: Seconds to wait until the gateway is ready.
     type: float
@@ -77,14 +101,18 @@ options:
     description: Whether the gateway shall reach Redis. Switch it off for a gateway that runs without one.
     type: bool
     default: true
+  ask_metrics:
+    description: Whether each replica shall give metrics for Prometheus.
+    type: bool
+    default: true
   redis_timeout:
     description:
-      - Seconds to ask until LiteLLM reaches Redis.
+      - Seconds to ask until every replica reaches Redis.
       - LiteLLM itself may stay away from a Redis that was restarted for up to 60 seconds.
     type: float
     default: 70
   log_hint:
-    description: Command that shows the gateway's log. A network failure ends with it.
+    description: Command that shows the log of what listens at O(url). A network failure ends with it.
     type: str
     default: ""
 notes:
@@ -99,7 +127,11 @@ EXAMPLES = r"""
   homelab.llm_gateway.gateway_check:
     url: http://127.0.0.1:4000
     api_key: "{{ vault_litellm_master_key }}"
-    log_hint: docker logs --tail 50 litellm-1
+    log_hint: docker logs --tail 50 llm-gateway-ingress
+    replicas:
+      - name: litellm-1
+        url: http://172.18.0.5:4000
+        log_hint: docker logs --tail 50 llm-gateway-litellm-1
     models:
       - name: local
         timeout: 120
@@ -192,6 +224,12 @@ def model_of(option: dict[str, Any]) -> checks.Model:
     )
 
 
+def replica_of(option: dict[str, Any], api_key: str) -> checks.Replica:
+    """Return one entry of the option ``replicas`` as a typed replica. Raises ValueError for a wrong address."""
+    url = option["url"]
+    return checks.Replica(option["name"], checks.Gateway(url, api_key, option["log_hint"]) if url else None)
+
+
 def main() -> None:
     """Run the module."""
     backend = {"id": {"type": "str", "required": True}, "description": {"type": "str", "default": ""}}
@@ -203,14 +241,22 @@ def main() -> None:
         "first_token_timeout": {"type": "float"},
         "backends": {"type": "list", "elements": "dict", "required": True, "options": backend},
     }
+    replica = {
+        "name": {"type": "str", "required": True},
+        "url": {"type": "str", "required": True},
+        "log_hint": {"type": "str", "default": ""},
+    }
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "default": "http://127.0.0.1:4000"},
             "api_key": {"type": "str", "required": True, "no_log": True},
             "models": {"type": "list", "elements": "dict", "required": True, "options": model},
+            "replicas": {"type": "list", "elements": "dict", "required": True, "options": replica},
             "ask_paid": {"type": "bool", "default": False},
+            "only": {"type": "list", "elements": "str", "default": []},
             "ready_timeout": {"type": "float", "default": 60},
             "ask_redis": {"type": "bool", "default": True},
+            "ask_metrics": {"type": "bool", "default": True},
             "redis_timeout": {"type": "float", "default": 70},
             "log_hint": {"type": "str", "default": ""},
         },
@@ -221,11 +267,26 @@ def main() -> None:
         module.fail_json(msg="api_key is empty: give a key that may use every model")
     try:
         gateway = checks.Gateway(params["url"], params["api_key"], params["log_hint"])
+        replicas = [replica_of(option, params["api_key"]) for option in params["replicas"]]
     except ValueError as error:
         module.fail_json(msg=str(error))
     models = [model_of(option) for option in params["models"]]
-    redis_timeout = params["redis_timeout"] if params["ask_redis"] else None
-    report = checks.run_checks(gateway, models, params["ask_paid"], params["ready_timeout"], redis_timeout)
+    known = sorted(model.name for model in models)
+    unknown = [name for name in params["only"] if name not in known]
+    if unknown:
+        module.fail_json(
+            msg=f"the catalog has no model {', '.join(unknown)}, so nothing was asked. Known: {', '.join(known)}"
+        )
+    report = checks.run_checks(
+        gateway,
+        replicas,
+        models,
+        ask_paid=params["ask_paid"],
+        only=params["only"],
+        ask_metrics=params["ask_metrics"],
+        ready_timeout=params["ready_timeout"],
+        redis_timeout=params["redis_timeout"] if params["ask_redis"] else None,
+    )
     result = {
         "changed": False,
         "failures": report.failures,

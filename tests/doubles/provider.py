@@ -36,7 +36,19 @@ from urllib.parse import urlsplit
 OPENAI = "openai"
 ANTHROPIC = "anthropic"
 # Faults that answer with an HTTP error of this status.
-STATUS_FAULTS = {"429": 429, "500": 500, "503": 503, "401": 401, "context": 400}
+STATUS_FAULTS = {
+    **{str(status): status for status in (400, 401, 403, 404, 429, 500, 503)},
+    "context": 400,
+    "credit": 400,
+}
+# Message, kind and code; an account without money in Anthropic's words.
+PLAIN_ERRORS = {
+    "400": ("Invalid value for 'temperature'.", "invalid_request_error", "invalid_value"),
+    "403": ("You are not allowed to use this model.", "permission_error", "permission_denied"),
+    "404": ("The model does not exist.", "not_found_error", "model_not_found"),
+    "503": ("The server is currently overloaded. Please try again later.", "server_error", None),
+    "credit": ("Your credit balance is too low to access the Anthropic API.", "invalid_request_error", None),
+}
 FAULTS = ("refuse", "hang", "cut", "slow", *STATUS_FAULTS)
 MIDDLE_FAULTS = ("refuse", "hang", "cut", "429", "500", "503")
 EMBEDDING_DIMENSIONS = {"text-embedding-3-large": 3072}
@@ -127,14 +139,16 @@ def fault_error(fault: Fault, dialect: str, model: str) -> ApiError:
         return ApiError(429, message, kind, code="rate_limit_exceeded", retry_after=retry_after)
     if fault.kind == "401":
         return wrong_key(dialect)
+    if fault.kind in PLAIN_ERRORS:
+        message, kind, code = PLAIN_ERRORS[fault.kind]
+        if fault.kind == "503" and not openai:
+            kind = "overloaded_error"
+        return ApiError(STATUS_FAULTS[fault.kind], message, kind, code=code)
     if fault.kind == "context":
         if openai:
             message = "This model's maximum context length is 128000 tokens. Please reduce the length of the messages."
             return ApiError(400, message, "invalid_request_error", code="context_length_exceeded", param="messages")
         return ApiError(400, "prompt is too long: 210000 tokens > 200000 maximum", "invalid_request_error")
-    if fault.kind == "503":
-        message = "The server is currently overloaded. Please try again later."
-        return ApiError(503, message, "server_error" if openai else "overloaded_error")
     return ApiError(
         500, "The server had an error while processing your request.", "server_error" if openai else "api_error"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,8 @@ def render(role: str, expression: str, **variables: Any) -> Any:
 
 def compose(role: str, **variables: Any) -> dict[str, Any]:
     """Return the Compose file that a role comes to."""
-    files, secrets = ("{}", "{}") if role == "ollama" else (f"__{role}_files", f"__{role}_secrets")
+    files = "{}" if role == "ollama" else f"__{role}_files"
+    secrets = "{}" if role in ("ollama", "ingress") else f"__{role}_secrets"
     arguments = f"'llm-gateway-{role}', 'llm-gateway', {files}, {secrets}"
     expression = f"__{role}_containers | homelab.llm_gateway.compose_definition({arguments})"
     return dict(plain(render(role, expression, **variables)))
@@ -55,9 +57,13 @@ OLLAMA = {"ollama_image": PLAN["images"]["ollama"]}
 LITELLM = {
     "litellm_image": PLAN["images"]["litellm"],
     "litellm_config": PLAN["litellm_config"],
+    "litellm_policy": PLAN["gateway_policy"],
     "litellm_environment": {**PLAN["litellm_environment"], "PROVIDER_X_API_KEY": SECRET},
 }
-ROLES = {"redis": REDIS, "ollama": OLLAMA, "litellm": LITELLM}
+INGRESS = {"ingress_image": PLAN["images"]["caddy"]}
+ROLES = {"redis": REDIS, "ollama": OLLAMA, "litellm": LITELLM, "ingress": INGRESS}
+# The published program carries this capability and does not start where nobody may have it.
+CAPABILITIES = {"ingress": ["NET_BIND_SERVICE"]}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -73,18 +79,81 @@ def test_every_container_is_hardened_and_bounded(role: str) -> None:
         assert service["pids_limit"]
         assert service["logging"]["options"]["max-size"]
         assert "privileged" not in service
-        assert "cap_add" not in service
+        assert service.get("cap_add", []) == CAPABILITIES.get(role, [])
         assert not [volume for volume in service.get("volumes", []) if "docker.sock" in volume]
 
 
-def test_only_litellm_is_published_and_only_where_the_inventory_says() -> None:
+def test_only_the_ingress_is_published_and_only_where_the_inventory_says() -> None:
     published = {
         role: [service.get("ports", []) for service in compose(role, **ROLES[role])["services"].values()]
         for role in ROLES
     }
-    assert published == {"redis": [[]], "ollama": [[]], "litellm": [["127.0.0.1:4000:4000"]]}
-    elsewhere = compose("litellm", **LITELLM, litellm_bind_address="10.0.0.5", litellm_port=8001)
-    assert elsewhere["services"]["litellm-1"]["ports"] == ["10.0.0.5:8001:4000"]
+    assert published == {"redis": [[]], "ollama": [[]], "litellm": [[], []], "ingress": [["127.0.0.1:4000:8080"]]}
+    elsewhere = compose("ingress", **INGRESS, ingress_bind_address="10.0.0.5", ingress_port=8001)
+    assert elsewhere["services"]["ingress"]["ports"] == ["10.0.0.5:8001:8080"]
+
+
+def test_there_are_as_many_replicas_as_wanted_and_all_alike() -> None:
+    services = compose("litellm", **LITELLM, litellm_replicas=3)["services"]
+    assert list(services) == ["litellm-1", "litellm-2", "litellm-3"]
+    first, *others = [{**service, "container_name": ""} for service in services.values()]
+    assert others == [first, first]
+
+
+def caddyfile(**variables: Any) -> list[str]:
+    """Return the lines of the ingress's configuration, without what sets them in."""
+    text = str(render("ingress", "__ingress_files['config/Caddyfile'].content", **INGRESS, **variables))
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_the_ingress_knows_every_replica_and_no_other() -> None:
+    assert "reverse_proxy litellm-1:4000 litellm-2:4000 {" in caddyfile()
+    assert "reverse_proxy litellm-1:4000 litellm-2:4000 litellm-3:4000 {" in caddyfile(ingress_replicas=3)
+
+
+def test_metrics_are_closed_until_a_network_is_named() -> None:
+    assert not [line for line in caddyfile() if "metrics" in line]
+    lines = caddyfile(ingress_monitoring_networks=["10.9.0.0/24", "10.8.0.7/32"])
+    assert [line for line in lines if line.startswith("path /metrics")] == [
+        "path /metrics/litellm-1",
+        "path /metrics/litellm-2",
+    ]
+    assert lines.count("remote_ip 10.9.0.0/24 10.8.0.7/32") == 2
+
+
+def test_the_ingress_lets_only_the_clients_routes_through() -> None:
+    (rule,) = [line for line in caddyfile() if line.startswith("@client ")]
+    asked, listed = [re.findall(r'"(/[^"]+)"', part) for part in rule.split(" && ")]
+    assert asked == [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/responses",
+        "/chat/completions",
+        "/embeddings",
+        "/health/liveliness",
+    ]
+    assert listed == ["/v1/models", "/v1/models/*", "/models", "/models/*"]
+
+
+def test_the_ingress_logs_neither_headers_nor_queries() -> None:
+    lines = caddyfile()
+    for line in ("request>headers delete", "resp_headers delete", 'request>uri regexp "[?].*" ""'):
+        assert line in lines
+    # One place for all logs, so that no other one writes what this one leaves out.
+    assert [line for line in lines if line.startswith(("log", "output"))] == ["log {", "output stdout", "log"]
+
+
+def test_who_asks_the_replicas_counts_as_many_as_there_are() -> None:
+    """They stand in three roles' defaults; a playbook of its own cannot see those of another one's roles."""
+    counts = {
+        role: yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())[f"{role}_replicas"]
+        for role in ("litellm", "ingress", "verify")
+    }
+    assert set(counts.values()) == {counts["litellm"]}
+    verify = (ROOT / "playbooks/verify.yml").read_text()
+    assert f"litellm_replicas | default({counts['litellm']})" in verify
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -111,7 +180,9 @@ def test_health_checks_use_what_the_images_have() -> None:
         for service in compose(role, **variables)["services"].values():
             command = " ".join(service["healthcheck"]["test"])
             assert "curl" not in command
-            assert "wget" not in command
+            # BusyBox is in Caddy's published image, which stands on Alpine.
+            assert "wget" not in command.replace("busybox wget", "")
+            assert role == "ingress" or "busybox" not in command
 
 
 def test_the_config_of_litellm_is_the_planned_one() -> None:

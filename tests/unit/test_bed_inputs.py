@@ -21,7 +21,7 @@ from bed.images import Builder, Image, image_list, references, wheel_command, wi
 from bed.layout import Layout
 from bed.progress import Progress
 from bed.registry import PublicImage, pinned, public_images, pushed_digest
-from bed.secrets_file import ensure_secrets, random_secrets
+from bed.secrets_file import PROVIDER_KEYS, ensure_secrets, random_secrets
 from bed.seed import seed_name
 from bed.services import Service
 from bed.up import PUBLIC_IMAGES, Bed, choose_mode, registry_in_reach
@@ -173,7 +173,17 @@ class TestSecrets:
         ensure_secrets(layout)
         values = yaml.safe_load(layout.secrets.read_text())
         accepted = layout.provider_keys.read_text().strip().removeprefix("PROVIDER_KEYS=").split(",")
-        assert accepted == [values["vault_openai_api_key"], values["vault_anthropic_api_key"]]
+        assert accepted == [values[name] for name in PROVIDER_KEYS]
+
+    def test_a_secret_that_is_missing_is_added_and_the_others_stay(self, layout: Layout) -> None:
+        ensure_secrets(layout)
+        values = yaml.safe_load(layout.secrets.read_text())
+        layout.secrets.write_text(yaml.safe_dump({"vault_redis_password": "as-it-was"}))
+        ensure_secrets(layout)
+        after = yaml.safe_load(layout.secrets.read_text())
+        assert after["vault_redis_password"] == "as-it-was"
+        assert set(after) == set(values)
+        assert after["vault_openai_api_key"] in layout.provider_keys.read_text()
 
 
 class TestBoxes:
@@ -279,6 +289,7 @@ class TestUpstream:
 
         (layout.tls).mkdir(parents=True)
         (layout.tls / "server.pem").write_text("certificate")
+        ensure_secrets(layout)
         monkeypatch.setattr("bed.images.present", set)
         monkeypatch.setattr("bed.images.remove_outdated", lambda _: 0)
         monkeypatch.setattr(Builder, "build", build)
@@ -287,7 +298,7 @@ class TestUpstream:
         declared = public_images(TestPins.text)
         Bed(layout, Progress(io.StringIO()), images, references(images), declared).make("upstream")
         assert set(built) == {
-            *("slim:trixie", "slim:bookworm", "python:trixie", "doubles"),
+            *("slim:trixie", "slim:bookworm", "python:trixie", "doubles", "llamacpp"),
             *("box-bare:trixie", "box-docker:trixie", "box-bare:bookworm"),
         }
         assert started == ["llm-bed-doubles"]

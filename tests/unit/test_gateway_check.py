@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KEY = "planted-master-key-4711"
-HINT = "docker logs litellm-1"
+HINT = "docker logs llm-gateway-ingress"
+REPLICA_HINT = "docker logs llm-gateway-litellm-1"
+METRICS = "# TYPE litellm_proxy_total_requests_metric_total counter\n"
 # The body that LiteLLM sends while it does not reach Redis: the message is JSON in itself, with the settings of Redis.
 REDIS_AWAY = {
     "error": {
@@ -110,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.closing.wait(5)
         elif time.monotonic() < behaviour.starting_until:
             self._send(503, {"error": {"message": "starting"}})
-        elif not self.path.startswith("/health") and not self._allowed(key):
+        elif not self.path.startswith(("/health", "/metrics")) and not self._allowed(key):
             self._send(behaviour.refusal, {"error": {"message": f"invalid key {key}"}})
         elif place in behaviour.replies:
             status, text = behaviour.replies[place]
@@ -131,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/cache/ping":
             away = time.monotonic() < behaviour.redis_away_until
             self._send(503, REDIS_AWAY) if away else self._send(200, {"status": "healthy", "cache_type": "redis"})
+        elif self.path == "/metrics/":
+            self._send_text(200, METRICS, None)
         elif self.path == "/v1/models":
             self._send(200, {"object": "list", "data": [{"id": name} for name in behaviour.names]})
         elif self.path == "/v1/embeddings":
@@ -184,8 +188,8 @@ class QuietStandIn(StandIn):
         """Keep quiet."""
 
 
-@pytest.fixture
-def gateway() -> Iterator[StandIn]:
+def served() -> Iterator[StandIn]:
+    """Run a stand-in while a fixture is in use."""
     server = QuietStandIn()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -194,6 +198,11 @@ def gateway() -> Iterator[StandIn]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def gateway() -> Iterator[StandIn]:
+    yield from served()
 
 
 class Runner:
@@ -207,6 +216,7 @@ class Runner:
         arguments = {
             "url": self.url,
             "api_key": KEY,
+            "replicas": [{"name": "litellm-1", "url": self.url, "log_hint": REPLICA_HINT}],
             "models": MODELS,
             "ready_timeout": 2,
             "redis_timeout": 2,
@@ -466,7 +476,7 @@ def test_gateway_that_is_still_starting_is_waited_for(run: Runner, gateway: Stan
 def test_gateway_that_never_gets_ready_is_reported_and_still_asked(run: Runner, gateway: StandIn) -> None:
     gateway.behaviour.replies = {"/health/readiness": (503, '{"status": "unhealthy"}')}
     result = run(ready_timeout=0)
-    assert result["failures"] == ['readiness: status 503, {"status": "unhealthy"} (waited 0 s)']
+    assert result["failures"] == ['replica litellm-1: readiness: status 503, {"status": "unhealthy"} (waited 0 s)']
     assert model_in(result, "local")["asked"] is True
 
 
@@ -488,7 +498,7 @@ def test_redis_that_stays_away_is_reported_and_the_rest_still_asked(run: Runner,
     result = run(redis_timeout=0.2)
     (failure,) = result["failures"]
     assert failure == (
-        "LiteLLM does not reach Redis: GET /cache/ping: status 503, Service Unhealthy (waited 0.2 s). "
+        "replica litellm-1: does not reach Redis: GET /cache/ping: status 503, Service Unhealthy (waited 0.2 s). "
         "Until it does, the states of circuit breakers and the limits are each replica's own. "
         "Look at: docker logs llm-gateway-redis"
     )
@@ -501,21 +511,21 @@ def test_redis_that_stays_away_is_reported_and_the_rest_still_asked(run: Runner,
 def test_of_another_error_about_redis_only_the_status_is_told(run: Runner, gateway: StandIn, body: str) -> None:
     gateway.behaviour.replies = {"/cache/ping": (500, body)}
     (failure,) = run(redis_timeout=0)["failures"]
-    assert failure.startswith("LiteLLM does not reach Redis: GET /cache/ping: status 500 (waited 0 s). ")
+    assert failure.startswith("replica litellm-1: does not reach Redis: GET /cache/ping: status 500 (waited 0 s). ")
 
 
 @pytest.mark.usefixtures("quick_redis_poll")
 def test_hanging_question_about_redis_ends(run: Runner, gateway: StandIn) -> None:
     gateway.behaviour.hang = {"/cache/ping"}
     (failure,) = run(redis_timeout=0.1)["failures"]
-    assert failure.startswith("LiteLLM does not reach Redis: GET /cache/ping: no answer within ")
+    assert failure.startswith("replica litellm-1: does not reach Redis: GET /cache/ping: no answer within ")
     assert failure.endswith("Look at: docker logs llm-gateway-redis")
 
 
 def test_refused_question_about_redis_is_not_waited_for(run: Runner, gateway: StandIn) -> None:
     gateway.behaviour.replies = {"/cache/ping": (401, '{"error": {"message": "not allowed"}}')}
     result = run(redis_timeout=60)
-    assert result["failures"] == ["question about Redis: GET /cache/ping: status 401, not allowed"]
+    assert result["failures"] == ["replica litellm-1: question about Redis: GET /cache/ping: status 401, not allowed"]
     assert result["seconds"] < 10
 
 
@@ -527,7 +537,7 @@ def test_gateway_without_redis_is_not_asked_about_it(run: Runner, gateway: Stand
 
 def test_ready_status_must_be_a_known_one(run: Runner, gateway: StandIn) -> None:
     gateway.behaviour.replies = {"/health/readiness": (200, '{"status": "starting"}')}
-    assert run(ready_timeout=0)["failures"][0].startswith("readiness: status 200")
+    assert run(ready_timeout=0)["failures"][0].startswith("replica litellm-1: readiness: status 200")
 
 
 def test_nothing_listening_is_one_failure_with_a_place_to_look(capsys: pytest.CaptureFixture[str]) -> None:
@@ -537,6 +547,7 @@ def test_nothing_listening_is_one_failure_with_a_place_to_look(capsys: pytest.Ca
     result = Runner(capsys, url)(ready_timeout=0)
     assert result["failures"] == [
         f"GET /health/liveliness: nothing listens at {url}. Look at: {HINT} (waited 0 s)",
+        f"replica litellm-1: GET /health/readiness: nothing listens at {url}. Look at: {REPLICA_HINT} (waited 0 s)",
     ]
     assert result["models"] == []
 
@@ -587,7 +598,7 @@ def test_address_that_cannot_be_asked_is_refused(url: str) -> None:
 
 
 def test_empty_key_is_refused(capsys: pytest.CaptureFixture[str], gateway: StandIn) -> None:
-    arguments = {"url": gateway.url, "api_key": "", "models": MODELS}
+    arguments = {"url": gateway.url, "api_key": "", "models": MODELS, "replicas": []}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         gateway_check.main()
     assert "api_key is empty" in json.loads(capsys.readouterr().out)["msg"]
@@ -603,3 +614,95 @@ def test_an_answer_whose_connection_is_gone_has_ended() -> None:
         response.begin()
         assert response.read() == b"ok"
     assert checks._next_part(response, ours, time.monotonic() + 5) == b""
+
+
+@pytest.fixture
+def second() -> Iterator[StandIn]:
+    yield from served()
+
+
+def both(gateway: StandIn, second: StandIn) -> list[dict[str, str]]:
+    """The replicas of a gateway whose own address leads to the first of them."""
+    return [{"name": "litellm-1", "url": gateway.url}, {"name": "litellm-2", "url": second.url}]
+
+
+def test_each_replica_is_asked_by_itself_and_clients_questions_go_to_the_gateway(
+    run: Runner, gateway: StandIn, second: StandIn
+) -> None:
+    assert run(replicas=both(gateway, second))["failures"] == []
+    assert [path for _, path, _, _ in second.asked] == ["/health/readiness", "/cache/ping", "/metrics/"]
+
+
+@pytest.mark.usefixtures("quick_redis_poll")
+def test_what_is_wrong_with_one_replica_is_told_of_that_one(run: Runner, gateway: StandIn, second: StandIn) -> None:
+    second.behaviour.replies = {
+        "/health/readiness": (503, '{"status": "unhealthy"}'),
+        "/metrics/": (404, '{"detail": "Not Found"}'),
+    }
+    second.behaviour.redis_away_until = time.monotonic() + 60
+    result = run(replicas=both(gateway, second), ready_timeout=0, redis_timeout=0.1)
+    assert [failure.split(" (waited")[0] for failure in result["failures"]] == [
+        'replica litellm-2: readiness: status 503, {"status": "unhealthy"}',
+        "replica litellm-2: does not reach Redis: GET /cache/ping: status 503, Service Unhealthy",
+        "replica litellm-2: LiteLLM started without metrics: GET /metrics/: status 404, Not Found",
+    ]
+    assert model_in(result, "local")["asked"] is True
+    # The first one has answered once and is left alone while the second is waited for.
+    assert [path for _, path, _, _ in gateway.asked].count("/cache/ping") == 1
+
+
+def test_a_replica_that_does_not_run_is_named_once_and_not_waited_for(run: Runner, gateway: StandIn) -> None:
+    replicas = [{"name": "litellm-1", "url": gateway.url}, {"name": "litellm-2", "url": ""}]
+    result = run(replicas=replicas, ready_timeout=60)
+    assert result["failures"] == ["replica litellm-2: does not run"]
+    assert result["seconds"] < 10
+
+
+def test_metrics_without_the_counter_of_requests_are_none(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.replies = {"/metrics/": (200, "python_info 1.0\n")}
+    expected = (
+        "replica litellm-1: LiteLLM started without metrics: "
+        "GET /metrics/ lacks litellm_proxy_total_requests_metric_total"
+    )
+    assert run()["failures"] == [expected]
+    assert run(ask_metrics=False)["failures"] == []
+
+
+def test_metrics_are_asked_after_the_questions_that_they_count(run: Runner, gateway: StandIn) -> None:
+    run()
+    assert gateway.asked[-1][:3] == ("GET", "/metrics/", None)
+
+
+def test_a_wrong_address_of_a_replica_is_refused(capsys: pytest.CaptureFixture[str], gateway: StandIn) -> None:
+    arguments = {
+        "url": gateway.url,
+        "api_key": KEY,
+        "models": MODELS,
+        "replicas": [{"name": "litellm-1", "url": "172.18.0.5:4000"}],
+    }
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        gateway_check.main()
+    assert "must be an address such as" in json.loads(capsys.readouterr().out)["msg"]
+
+
+def test_a_chosen_model_is_asked_alone_also_when_it_costs_money(run: Runner, gateway: StandIn) -> None:
+    result = run(only=["smart"])
+    assert result["failures"] == []
+    assert [(item["name"], item["asked"], item.get("note")) for item in result["models"]] == [
+        ("smart", True, None),
+        ("local", False, "not asked"),
+        ("embed", False, "not asked"),
+    ]
+    assert {body["model"] for body in gateway.bodies("/v1/chat/completions")} == {"smart"}
+    assert gateway.bodies("/v1/embeddings") == []
+
+
+def test_a_chosen_model_that_is_none_is_refused_with_those_that_are(
+    capsys: pytest.CaptureFixture[str], gateway: StandIn
+) -> None:
+    arguments = {"url": gateway.url, "api_key": KEY, "models": MODELS, "replicas": [], "only": ["smrt"]}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        gateway_check.main()
+    message = json.loads(capsys.readouterr().out)["msg"]
+    assert message == "the catalog has no model smrt, so nothing was asked. Known: embed, local, smart"
+    assert gateway.asked == []

@@ -62,3 +62,9 @@ def test_its_command_asks_for_an_embedding_when_there_is_nothing_else() -> None:
 
 def test_it_says_when_every_address_of_the_box_is_open() -> None:
     assert "every other address" in receipt([LOCAL], "127.0.0.1", "0.0.0.0", 4000, FILE).splitlines()[0]
+
+
+def test_a_model_that_was_not_chosen_is_not_said_to_cost_money() -> None:
+    text = receipt([LOCAL, {**EMBED, "asked": False, "note": "not asked"}], "127.0.0.1", "127.0.0.1", 4000, FILE)
+    (line,) = [line for line in text.splitlines() if line.startswith("  embed")]
+    assert line.split() == ["embed", "embedding", "not", "asked"]

@@ -62,7 +62,7 @@ def test_the_pinned_images_were_pulled_and_run(host: Host) -> None:
         host.check_output(f"docker image inspect {shlex.quote(image)}")
     assert all("@sha256:" in image for image in pinned.values()) != on_boxes.upstream()
     running = host.check_output("docker inspect -f '{{.Config.Image}}' " + " ".join(on_boxes.CONTAINERS)).split()
-    assert sorted(running) == sorted(pinned.values())
+    assert set(running) == set(pinned.values())
 
 
 def assert_answers(host: Host) -> None:

@@ -29,9 +29,13 @@ def test_the_real_litellm_answers_through_ollama(host: Host) -> None:
 
 def test_a_stranger_gets_401_and_nothing_else(host: Host) -> None:
     for headers in ((), ("Authorization: Bearer sk-wrong",), ("x-api-key: sk-wrong",)):
-        for path, body in (("/v1/models", None), ("/v1/chat/completions", on_boxes.chat("local")), ("/health", None)):
+        for path, body in (("/v1/models", None), ("/v1/chat/completions", on_boxes.chat("local"))):
             status, _, answer = on_boxes.ask(host, path, body, headers)
             assert status == 401, (headers, path, answer)
+        status, _, answer = on_boxes.ask(
+            host, "/health", None, headers, on_boxes.replica_address(host, on_boxes.REPLICAS[0])
+        )
+        assert status == 401, (headers, answer)
 
 
 def test_a_failing_provider_falls_back_to_the_local_model(host: Host) -> None:
@@ -48,8 +52,8 @@ def test_a_failing_provider_falls_back_to_the_local_model(host: Host) -> None:
 
 
 def test_only_the_gateway_is_published_and_only_where_the_inventory_says(host: Host) -> None:
-    ports = host.check_output("docker ps --format '{{.Names}} {{.Ports}}' | grep -e '->'").splitlines()
-    assert ports == ["llm-gateway-litellm-1 127.0.0.1:4000->4000/tcp"]
+    ports = host.check_output("docker ps --format '{{.Names}}' | sort | xargs -n 1 docker port").splitlines()
+    assert ports == ["8080/tcp -> 127.0.0.1:4000"]
     listening = host.check_output("ss -Htln")
     assert not re.search(r":(6379|11434)\s", listening), listening
 
@@ -60,7 +64,8 @@ def test_the_containers_are_hardened(host: Host) -> None:
         name = container["Name"]
         assert settings["ReadonlyRootfs"], name
         assert settings["CapDrop"] == ["ALL"], name
-        assert not settings["CapAdd"], name
+        added = [capability.removeprefix("CAP_") for capability in settings["CapAdd"] or []]
+        assert added == (["NET_BIND_SERVICE"] if name == "/llm-gateway-ingress" else []), name
         assert settings["SecurityOpt"] == ["no-new-privileges:true"], name
         assert settings["Memory"] > 0, name
         assert settings["PidsLimit"] > 0, name
@@ -105,8 +110,9 @@ def test_redis_keeps_its_data_and_wants_its_password(host: Host) -> None:
 
 
 def test_litellm_reaches_redis(host: Host) -> None:
-    status, _, answer = on_boxes.ask(host, "/cache/ping")
-    assert status == 200, answer
+    for replica in on_boxes.REPLICAS:
+        status, _, answer = on_boxes.ask(host, "/cache/ping", address=on_boxes.replica_address(host, replica))
+        assert status == 200, answer
 
 
 def test_the_receipt_can_be_followed(host: Host) -> None:
@@ -129,4 +135,4 @@ def test_a_model_that_costs_money_is_not_asked_unless_wanted() -> None:
 
 def test_the_project_can_be_run_by_hand(host: Host) -> None:
     listed = host.check_output("cd /opt/llm-gateway/litellm && docker compose ps --format json")
-    assert json.loads(listed.splitlines()[0])["Name"] == "llm-gateway-litellm-1"
+    assert {json.loads(line)["Name"] for line in listed.splitlines()} == set(on_boxes.REPLICAS)

@@ -21,7 +21,8 @@ def test_data_stays(host: Host) -> None:
 
 
 def test_removing_again_changes_nothing(host: Host) -> None:
-    run = on_boxes.play("site", redis_enabled=False, ollama_enabled=False, litellm_enabled=False)
+    off = {f"{service}_enabled": False for service in ("redis", "ollama", "litellm", "ingress")}
+    run = on_boxes.play("site", **off)
     assert (run.rc, run.recap("changed")) == (0, 0), run.output
     assert host.check_output("docker ps -aq") == ""
 

@@ -63,10 +63,12 @@ def image_list(layout: Layout) -> dict[str, Image]:
         Image("litellm", "python:trixie", layout.images / "litellm"),
         Image("registry", "slim:trixie", layout.images / "registry"),
         Image("redis", "slim:trixie", layout.images / "redis"),
+        Image("caddy", "slim:trixie", layout.images / "caddy"),
         Image("ollama", "python:trixie", layout.images / "ollama", (ollama,)),
         Image("box-bare:trixie", "slim:trixie", layout.images / "box-bare", authority),
         Image("box-docker:trixie", "box-bare:trixie", layout.images / "box-docker"),
         Image("doubles", "python:trixie", layout.images / "doubles", (ollama, provider)),
+        Image("llamacpp", "slim:trixie", layout.images / "llamacpp"),
         Image("slim:bookworm", None),
         Image("box-bare:bookworm", "slim:bookworm", layout.images / "box-bare", authority),
     ]

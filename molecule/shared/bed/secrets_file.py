@@ -12,7 +12,34 @@ import yaml
 from bed.layout import Layout
 
 LENGTH = 48
-PROVIDER_KEYS = ("vault_openai_api_key", "vault_anthropic_api_key")
+PROVIDER_KEYS = (
+    "vault_openai_api_key",
+    "vault_anthropic_api_key",
+    "vault_together_ai_api_key",
+    "vault_server_api_key",
+)
+CLIENT_KEYS = tuple(
+    f"vault_client_{name}_key"
+    for name in (
+        "app",
+        "other",
+        "changing",
+        "changing_next",
+        "local_only",
+        "own_chain",
+        "choosy",
+        "few_requests",
+        "few_tokens",
+        "one_at_a_time",
+        "poor",
+        "chat_ui",
+        "research",
+        "sales",
+        "workshop",
+        "alice",
+        "bob",
+    )
+)
 
 
 def random_secrets() -> dict[str, str]:
@@ -20,18 +47,22 @@ def random_secrets() -> dict[str, str]:
     return {
         "vault_litellm_master_key": f"sk-{_random()}",
         "vault_redis_password": _random(),
-        **{name: f"sk-{_random()}" for name in PROVIDER_KEYS},
+        **{name: f"sk-{_random()}" for name in (*PROVIDER_KEYS, *CLIENT_KEYS)},
     }
 
 
 def ensure_secrets(layout: Layout) -> None:
-    """Writes the secrets once, readable by their owner alone, and the environment file of the provider stand-ins."""
-    if not layout.secrets.exists():
-        _write_private(layout.secrets, yaml.safe_dump(random_secrets()))
-    if not layout.provider_keys.exists():
-        values: dict[str, str] = yaml.safe_load(layout.secrets.read_text())
-        accepted = ",".join(values[name] for name in PROVIDER_KEYS)
-        _write_private(layout.provider_keys, f"PROVIDER_KEYS={accepted}\n")
+    """Writes the secrets, readable by their owner alone, and the environment file of the provider stand-ins.
+
+    What is there stays; a secret that a newer version of this file asks for is added.
+    """
+    there: dict[str, str] = yaml.safe_load(layout.secrets.read_text()) if layout.secrets.exists() else {}
+    values = {**random_secrets(), **there}
+    if values != there:
+        _write_private(layout.secrets, yaml.safe_dump(values))
+    accepted = f"PROVIDER_KEYS={','.join(values[name] for name in PROVIDER_KEYS)}\n"
+    if not layout.provider_keys.exists() or layout.provider_keys.read_text() != accepted:
+        _write_private(layout.provider_keys, accepted)
 
 
 def _random() -> str:

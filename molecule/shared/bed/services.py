@@ -51,7 +51,9 @@ def registry_service(layout: Layout, image: str) -> Service:
 
 def doubles_service(layout: Layout, image: str, keys_file: Path) -> Service:
     """The provider stand-ins at http://providers.test:8080, and a stand-in of Ollama's model registry."""
-    options = ("--env-file", str(keys_file), *_tls_mount(layout))
+    # The hash makes other keys another container.
+    digest = hashlib.sha256(keys_file.read_bytes()).hexdigest()[:12]
+    options = ("--env-file", str(keys_file), "--label", f"keys={digest}", *_tls_mount(layout))
     aliases = {NETWORK: (PROVIDERS_NAME, MODEL_REGISTRY_NAME), OPEN_NETWORK: (PROVIDERS_NAME,)}
     return Service(DOUBLES, image, options, aliases)
 

@@ -35,7 +35,7 @@ WORKERS = 2
 MODES = TEST, UPSTREAM, AUTO = "test", "upstream", "auto"
 
 BOX_IMAGES = ("box-docker:trixie", "box-bare:trixie", "box-bare:bookworm")
-PUBLIC_IMAGES = ("litellm", "redis", "ollama")
+PUBLIC_IMAGES = ("litellm", "redis", "ollama", "caddy")
 """Built here, and served under the public names of `llm_images`."""
 
 PROBE_URLS = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
@@ -113,7 +113,7 @@ class Bed:
 
     def make(self, mode: str) -> None:
         """Runs what is missing, independent tasks at the same time. Raises CommandFailed."""
-        tops = [*BOX_IMAGES, "doubles"] if mode == UPSTREAM else list(self._images)
+        tops = [*BOX_IMAGES, "doubles", "llamacpp"] if mode == UPSTREAM else list(self._images)
         tasks = self._build_tasks(tops)
         tasks[DOUBLES] = Task(self._start_doubles, _only(tasks, "doubles"))
         if mode == UPSTREAM:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 BACKEND_HEADER = "x-litellm-model-id"
 QUICK_SECONDS = 10.0
@@ -28,10 +28,13 @@ ERROR_LENGTH = 300
 TEXT_LENGTH = 60
 LARGEST_ANSWER = 8 * 1024 * 1024
 REDIS_POLL_SECONDS = 2.0
+NOT_CHOSEN = "not asked"
 REDIS_HINT = (
     "Until it does, the states of circuit breakers and the limits are each replica's own. "
     "Look at: docker logs llm-gateway-redis"
 )
+# LiteLLM registers it with its callback `prometheus` (litellm/integrations/prometheus.py).
+REQUESTS_METRIC = b"litellm_proxy_total_requests_metric_total"
 
 _KEY_LIKE = re.compile(r"sk-[A-Za-z0-9_*.-]{4,}|(?i:bearer)\s+\S+")
 
@@ -201,7 +204,7 @@ class Gateway:
             NoAnswer: the network or the gateway gave no complete HTTP answer in time.
         """
         started = time.monotonic()
-        late = f"no answer within {timeout:g} s"
+        late = f"no answer within {timeout:.3g} s"
         with self._open(method, path, body, key, timeout, late) as (response, sock):
             content = b""
             part = _next_part(response, sock, started + timeout)
@@ -295,6 +298,14 @@ class Gateway:
             connection.close()
 
 
+@dataclass(frozen=True)
+class Replica:
+    """One LiteLLM behind the gateway's address; ``gateway`` asks it alone, and is None when it does not run."""
+
+    name: str
+    gateway: Gateway | None
+
+
 class _EventReader:
     """Collects the text of a stream of chat completion chunks."""
 
@@ -366,67 +377,101 @@ def error_message(body: bytes) -> str:
     return found if isinstance(found, str) and found else body.decode("utf-8", "replace")
 
 
-def wait_until_ready(gateway: Gateway, timeout: float) -> tuple[bool, CheckResult]:
-    """Wait up to ``timeout`` seconds for liveliness and readiness; return whether it answered, and what is wrong."""
+def wait_until_ready(gateway: Gateway, replicas: Sequence[Replica], timeout: float) -> tuple[bool, CheckResult]:
+    """Wait up to ``timeout`` seconds until the gateway answers and every replica is ready.
+
+    Returns whether the gateway answered, and what is wrong.
+    """
     deadline = time.monotonic() + timeout
+    running = {replica.name: replica.gateway for replica in replicas if replica.gateway is not None}
+    # What does not run has no address, which waiting would not give it.
+    stopped = tuple(f"replica {replica.name}: does not run" for replica in replicas if replica.gateway is None)
     while True:
         limit = max(min(QUICK_SECONDS, deadline - time.monotonic()), POLL_SECONDS)
-        reached, failures = False, CheckResult()
         try:
-            failures = check_liveliness(gateway, limit)
+            found = check_liveliness(gateway, limit).failures
             reached = True
-            failures = CheckResult(failures.failures + check_readiness(gateway, limit).failures)
         except NoAnswer as error:
-            failures = CheckResult((*failures.failures, str(error)))
+            found = (str(error),)
+            reached = False
+        for name, replica in running.items():
+            found += check_readiness(name, replica, limit).failures
         remaining = deadline - time.monotonic()
-        if not failures.failures:
-            return True, failures
-        if remaining <= 0:
-            waited = tuple(f"{failure} (waited {timeout:g} s)" for failure in failures.failures)
-            return reached, CheckResult(waited)
+        if not found or remaining <= 0:
+            waited = tuple(f"{failure} (waited {timeout:g} s)" for failure in found)
+            return reached, CheckResult(stopped + waited)
         time.sleep(min(POLL_SECONDS, remaining))
 
 
 def check_liveliness(gateway: Gateway, timeout: float) -> CheckResult:
-    """Ask whether the process answers at all."""
+    """Ask whether anything answers at all. Raises NoAnswer."""
     reply = gateway.ask("GET", "/health/liveliness", key=None, timeout=timeout)
     if reply.status == 200:
         return CheckResult()
     return CheckResult((f"liveliness: {_seen(gateway, reply)}",))
 
 
-def check_readiness(gateway: Gateway, timeout: float) -> CheckResult:
-    """Ask whether it is ready for requests. Says nothing about Redis: LiteLLM stays ready without it."""
-    reply = gateway.ask("GET", "/health/readiness", key=None, timeout=timeout)
+def check_readiness(name: str, replica: Gateway, timeout: float) -> CheckResult:
+    """Ask a replica whether it is ready for requests. Says nothing about Redis: LiteLLM stays ready without it."""
+    try:
+        reply = replica.ask("GET", "/health/readiness", key=None, timeout=timeout)
+    except NoAnswer as error:
+        return CheckResult((f"replica {name}: {error}",))
     answer = _json(reply.body)
     state = answer.get("status") if isinstance(answer, dict) else None
     if reply.status == 200 and state in ("healthy", "connected"):
         return CheckResult()
-    return CheckResult((f"readiness: {_seen(gateway, reply)}",))
+    return CheckResult((f"replica {name}: readiness: {_seen(replica, reply)}",))
 
 
-def check_redis(gateway: Gateway, timeout: float) -> CheckResult:
-    """Ask for up to ``timeout`` seconds whether LiteLLM reaches Redis, which its readiness does not tell.
+def check_redis(replicas: Sequence[Replica], timeout: float) -> CheckResult:
+    """Ask for up to ``timeout`` seconds whether each replica reaches Redis, which its readiness does not tell.
 
-    An answer below 500, such as a refused key, does not change by waiting and ends the check at once.
+    An answer below 500, such as a refused key, does not change by waiting and is not asked for again.
     """
     deadline = time.monotonic() + timeout
-    while True:
+    final: list[str] = []
+    waiting = {replica.name: replica.gateway for replica in replicas if replica.gateway is not None}
+    while waiting:
         limit = max(min(QUICK_SECONDS, deadline - time.monotonic()), REDIS_POLL_SECONDS)
-        try:
-            reply = gateway.ask("GET", "/cache/ping", timeout=limit)
-        except NoAnswer as error:
-            seen = str(error)
-        else:
-            if reply.status == 200:
-                return CheckResult()
-            if reply.status < 500:
-                return CheckResult((f"question about Redis: GET /cache/ping: {_seen(gateway, reply)}",))
-            seen = f"GET /cache/ping: status {reply.status}{_redis_message(gateway, reply)}"
+        away: dict[str, str] = {}
+        for name, gateway in waiting.items():
+            try:
+                reply = gateway.ask("GET", "/cache/ping", timeout=limit)
+            except NoAnswer as error:
+                away[name] = str(error)
+                continue
+            if reply.status >= 500:
+                away[name] = f"GET /cache/ping: status {reply.status}{_redis_message(gateway, reply)}"
+            elif reply.status != 200:
+                final.append(f"replica {name}: question about Redis: GET /cache/ping: {_seen(gateway, reply)}")
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            return CheckResult((f"LiteLLM does not reach Redis: {seen} (waited {timeout:g} s). {REDIS_HINT}",))
-        time.sleep(min(REDIS_POLL_SECONDS, remaining))
+            final += [
+                f"replica {name}: does not reach Redis: {seen} (waited {timeout:g} s). {REDIS_HINT}"
+                for name, seen in away.items()
+            ]
+            break
+        waiting = {name: waiting[name] for name in away}
+        if waiting:
+            time.sleep(min(REDIS_POLL_SECONDS, remaining))
+    return CheckResult(tuple(final))
+
+
+def check_metrics(replica: Replica) -> CheckResult:
+    """Ask a replica for its metrics, which want no key: the ingress decides who gets there."""
+    if replica.gateway is None:
+        return CheckResult()
+    try:
+        reply = replica.gateway.ask("GET", "/metrics/", key=None)
+    except NoAnswer as error:
+        return CheckResult((f"replica {replica.name}: metrics: {error}",))
+    seen = ""
+    if reply.status != 200:
+        seen = f"GET /metrics/: {_seen(replica.gateway, reply)}"
+    elif REQUESTS_METRIC not in reply.body:
+        seen = f"GET /metrics/ lacks {REQUESTS_METRIC.decode()}"
+    return CheckResult((f"replica {replica.name}: LiteLLM started without metrics: {seen}",) if seen else ())
 
 
 def _redis_message(gateway: Gateway, reply: Reply) -> str:
@@ -545,34 +590,44 @@ def check_embedding(gateway: Gateway, model: Model) -> ModelResult:
 
 
 def run_checks(
-    gateway: Gateway, models: Sequence[Model], ask_paid: bool, ready_timeout: float, redis_timeout: float | None
+    gateway: Gateway,
+    replicas: Sequence[Replica],
+    models: Sequence[Model],
+    *,
+    ask_paid: bool,
+    ask_metrics: bool,
+    ready_timeout: float,
+    redis_timeout: float | None,
+    only: Sequence[str] = (),
 ) -> Report:
-    """Ask everything and return all wrong answers. Stops early only when nothing answers at all.
+    """Ask everything and return all wrong answers. Stops early only when nothing answers at the gateway's address.
 
-    Both times are seconds; ``redis_timeout`` is None for a gateway without Redis.
+    Both times are seconds; ``redis_timeout`` is None for a gateway without Redis. ``only`` names the models to ask,
+    also when they cost money; nothing there leaves that to ``ask_paid``.
     """
     started = time.monotonic()
     report = Report()
-    reached, readiness = wait_until_ready(gateway, ready_timeout)
+    reached, readiness = wait_until_ready(gateway, replicas, ready_timeout)
     report.failures.extend(readiness.failures)
     if reached:
         if redis_timeout is not None:
-            report.failures.extend(check_redis(gateway, redis_timeout).failures)
+            report.failures.extend(check_redis(replicas, redis_timeout).failures)
         free_chat = next((model for model in models if model.mode == "chat" and not model.paid), None)
         for key in (None, "wrong"):
             report.failures.extend(check_refusal(gateway, key, free_chat).failures)
         listed = check_model_list(gateway, models)
         report.failures.extend(listed.failures)
-        _ask_models(gateway, models, ask_paid, listed.names, report)
+        why_not = {model.name: _why_not(model, ask_paid, only, listed.names) for model in models}
+        _ask_models(gateway, models, why_not, report)
+        if ask_metrics:
+            for replica in replicas:
+                report.failures.extend(check_metrics(replica).failures)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
 
-def _ask_models(
-    gateway: Gateway, models: Sequence[Model], ask_paid: bool, listed: tuple[str, ...] | None, report: Report
-) -> None:
+def _ask_models(gateway: Gateway, models: Sequence[Model], why_not: Mapping[str, str], report: Report) -> None:
     """Ask each model once, and stream from the first free chat model, or the first paid one if only those are asked."""
-    why_not = {model.name: _why_not(model, ask_paid, listed) for model in models}
     chat = sorted(
         (item for item in models if item.mode == "chat" and not why_not[item.name]), key=lambda item: item.paid
     )
@@ -591,11 +646,13 @@ def _ask_models(
         report.models.append(result)
 
 
-def _why_not(model: Model, ask_paid: bool, listed: tuple[str, ...] | None) -> str:
+def _why_not(model: Model, ask_paid: bool, only: Sequence[str], listed: tuple[str, ...] | None) -> str:
     """Return why a model is not asked, or an empty string."""
+    if only and model.name not in only:
+        return NOT_CHOSEN
     if listed is not None and model.name not in listed:
         return "not asked (not in the model list)"
-    return "not asked (costs money)" if model.paid and not ask_paid else ""
+    return "not asked (costs money)" if model.paid and not ask_paid and not only else ""
 
 
 def _completion(name: str, max_tokens: int = 16) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .checks import NOT_CHOSEN
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,7 +30,12 @@ def receipt(answers: Sequence[Mapping[str, Any]], host: str, address: str, port:
 
 def _row(answer: Mapping[str, Any]) -> tuple[str, ...]:
     if not answer["asked"]:
-        return (answer["name"], answer["mode"], "not asked: it costs money (llm_verify_paid: true asks it)", "", "")
+        note = (
+            NOT_CHOSEN
+            if answer.get("note") == NOT_CHOSEN
+            else "not asked: it costs money (llm_verify_paid: true asks it)"
+        )
+        return (answer["name"], answer["mode"], note, "", "")
     detail = ""
     if answer.get("first_token_seconds") is not None:
         detail = f"first token of a stream after {answer['first_token_seconds']:.2f} s"

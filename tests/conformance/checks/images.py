@@ -15,7 +15,8 @@ SUFFIXES = {".yml", ".yaml", ".j2"}
 RENOVATE = re.compile(r"#\s*renovate: datasource=docker depName=(?P<name>\S+)$")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LATEST = re.compile(r"\S:latest\b|\btag:\s*[\"']?latest\b")
-NO_SUCH_TOOL = re.compile(r"\b(curl|wget)\b")
+# BusyBox's own wget is in images that stand on Alpine.
+NO_SUCH_TOOL = re.compile(r"(?<!\bbusybox, )\b(curl|wget)\b")
 # LiteLLM's /health asks every model, which costs money; /health/liveliness and its kin do not.
 COMMENT = re.compile(r"(^|\s)#.*")
 HEALTH_KEY = re.compile(r"^\s*\w*health\w*:", re.IGNORECASE)

@@ -1,0 +1,152 @@
+"""Spend of providers and clients in the current month, shared by all replicas through Redis.
+
+Each process writes the whole sum that it has spent itself, so a write that is repeated after a time-out counts once.
+The keys carry no expiry: Redis evicts cached answers, never these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+# Seconds between tries once Redis has failed; no request waits for them.
+RETRY_INTERVAL = 2.0
+# Seconds for which a request waits for fresh figures when older ones are known; Redis answers in milliseconds.
+PATIENCE = 0.05
+
+_log = logging.getLogger("gateway.spend")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose spend it is: a provider's or a client's."""
+
+    kind: str
+    name: str
+
+
+class Pipeline(Protocol):
+    """What is used of redis-py's pipeline."""
+
+    def hset(self, name: str, key: str, value: str) -> Any:
+        """Queue the write of one field."""
+
+    def hgetall(self, name: str) -> Any:
+        """Queue the read of all fields."""
+
+    def execute(self) -> Awaitable[list[Any]]:
+        """Run what is queued."""
+
+
+class Redis(Protocol):
+    """What is used of redis-py's client."""
+
+    def pipeline(self, *, transaction: bool) -> Pipeline:
+        """Return an empty pipeline."""
+
+
+def month_of(now: datetime) -> str:
+    """Return the month that spend at ``now`` counts for, such as ``2026-11``."""
+    return now.astimezone(UTC).strftime("%Y-%m")
+
+
+def next_month(now: datetime) -> datetime:
+    """Return the moment at which every budget opens again."""
+    utc = now.astimezone(UTC)
+    year, month = (utc.year + 1, 1) if utc.month == 12 else (utc.year, utc.month + 1)
+    return datetime(year, month, 1, tzinfo=UTC)
+
+
+def utc_now() -> datetime:
+    """Return the current time."""
+    return datetime.now(UTC)
+
+
+class SpendStore:
+    """What was spent this month, by account.
+
+    A process that cannot reach Redis goes on with what it knew last and its own spend, and writes later. A request
+    waits for Redis only until somebody has noticed that it is away.
+    """
+
+    def __init__(self, redis: Redis, namespace: str, now: Callable[[], datetime] = utc_now) -> None:
+        """Keep the connection; nothing is asked yet."""
+        self._redis = redis
+        self._namespace = namespace
+        self._now = now
+        self._process = uuid.uuid4().hex
+        self._own: dict[str, float] = {}
+        self._unwritten: set[str] = set()
+        self._others: dict[str, float] = {}
+        self._away = False
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _key(self, account: Account) -> str:
+        return f"{self._namespace}:spend:{account.kind}:{account.name}:{month_of(self._now())}"
+
+    async def spent(self, accounts: Sequence[Account]) -> dict[Account, float | None]:
+        """Return the spend of accounts in US dollars; None where Redis was never reached to ask for it."""
+        await self._exchange([self._key(account) for account in accounts])
+        return {account: self._known(self._key(account)) for account in accounts}
+
+    def _known(self, key: str) -> float | None:
+        others = self._others.get(key)
+        return None if others is None else others + self._own.get(key, 0.0)
+
+    async def add(self, accounts: Sequence[Account], usd: float) -> None:
+        """Count spend, here at once and in Redis as soon as it can be reached."""
+        keys = [self._key(account) for account in accounts]
+        for key in keys:
+            self._own[key] = self._own.get(key, 0.0) + usd
+            self._unwritten.add(key)
+        await self._exchange(keys)
+
+    async def _exchange(self, keys: Sequence[str]) -> None:
+        """Write what is not written yet and read the given keys, without waiting long for it."""
+        if self._away:
+            return
+        task = self._start(self._try(keys))
+        await asyncio.wait({task}, timeout=PATIENCE if all(key in self._others for key in keys) else None)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _try(self, keys: Sequence[str]) -> None:
+        async with self._lock:
+            if self._away or await self._round_trip(keys):
+                return
+            self._away = True
+            _ = self._start(self._wait_for_redis())
+
+    async def _wait_for_redis(self) -> None:
+        while self._away:
+            await asyncio.sleep(RETRY_INTERVAL)
+            async with self._lock:
+                self._away = not await self._round_trip(sorted(self._others))
+
+    async def _round_trip(self, keys: Sequence[str]) -> bool:
+        """Write and read in one go; return whether Redis answered."""
+        writing = {key: self._own[key] for key in sorted(self._unwritten)}
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, usd in writing.items():
+            pipeline.hset(key, self._process, repr(usd))
+        for key in keys:
+            pipeline.hgetall(key)
+        try:
+            answers = await pipeline.execute()
+        except Exception as error:  # noqa: BLE001 - whatever keeps Redis away, requests go on without it
+            _log.warning("Redis cannot be asked for spend: %s", type(error).__name__)
+            return False
+        self._unwritten -= {key for key, usd in writing.items() if self._own[key] == usd}
+        for key, fields in zip(keys, answers[len(writing) :], strict=True):
+            self._others[key] = sum(float(usd) for process, usd in fields.items() if process != self._process)
+        return True
