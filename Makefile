@@ -10,7 +10,7 @@ TOOLS := .venv/complete
 PLAY := ansible-playbook -i $(INVENTORY)$(if $(ARGS), $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast scenarios check apply verify secrets lint docs lock bench clean
+.PHONY: help demo test fast scenarios check apply verify status drill secrets client lint docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,11 +32,21 @@ check: $(TOOLS) ## Show what apply would change, without changing it
 apply: $(TOOLS) ## Put the gateway on its box
 	$(PLAY) playbooks/site.yml --diff
 
-verify: $(TOOLS) ## Ask the running gateway real questions
-	$(PLAY) playbooks/verify.yml
+verify: $(TOOLS) ## Ask the running gateway real questions; MODEL=name asks that one alone
+	$(PLAY) playbooks/verify.yml$(if $(MODEL), -e '{"verify_models": ["$(MODEL)"]}')
+
+status: $(TOOLS) ## Show spend, open breakers and containers
+	$(PLAY) playbooks/status.yml
+
+drill: $(TOOLS) ## Let parts of the gateway fail and measure what clients see; it asks first
+	$(PLAY) playbooks/drill.yml
 
 secrets: $(TOOLS) ## Make the gateway's secrets, once
 	ansible-playbook playbooks/secrets.yml -i localhost,
+
+# Only a NAME of the command line counts: some systems set one in the environment.
+client: $(TOOLS) ## Give an application its key: NAME=app; later ROTATE=1, then FINISH=1
+	CLIENT_NAME='$(if $(filter command,$(origin NAME)),$(subst ','\'',$(value NAME)))' ansible-playbook playbooks/client.yml -i localhost,$(if $(ROTATE), -e client_step=rotate)$(if $(FINISH), -e client_step=finish)
 
 lint: $(TOOLS) ## Check the style of everything
 	yamllint --strict .
