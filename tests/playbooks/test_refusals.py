@@ -280,7 +280,8 @@ def test_every_mistake_in_one_report(project: Project) -> None:
         "Did you mean 'llm_port'? "
         "Known: llm_bind_address, llm_budget_unavailable, llm_clients, llm_data_dir, llm_default_fallbacks, "
         "llm_deploy_dir, llm_drill_confirm, llm_drill_limits, llm_images, llm_master_key, llm_models, "
-        "llm_models_dir, llm_monitoring_networks, llm_network, llm_port, llm_providers, llm_redis_password, llm_secure_logging, llm_sentry_dsn, "
+        "llm_models_dir, llm_monitoring_networks, "
+        "llm_network, llm_port, llm_providers, llm_redis_password, llm_secure_logging, llm_sentry_dsn, "
         "llm_verify_paid.",
     )
 
