@@ -71,7 +71,7 @@ def declaration(declared: Any) -> plan.Declaration:
         switched_off=tuple(name for name, enabled in given["enabled"].items() if not enabled),
         variable_names=tuple(given["variable_names"]),
         roles=roles_of(ROLES_DIR),
-        set_by_playbooks=handed_over(PLAYBOOKS_DIR / "site.yml", PLAYBOOKS_DIR / "verify.yml"),
+        set_by_playbooks=handed_over(*(PLAYBOOKS_DIR / f"{name}.yml" for name in ("site", "verify", "drill"))),
         known_prices=known_prices(PRICES_FILE),
     )
 

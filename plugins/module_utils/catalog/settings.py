@@ -82,7 +82,7 @@ DEFAULTS: dict[str, Any] = {
 CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_default_fallbacks", "llm_clients", "llm_images")
 # Read by playbooks/drill.yml alone.
 DRILL_VARIABLES = ("llm_drill_confirm", "llm_drill_limits")
-SERVICES = ("redis", "ollama", "litellm", "ingress")
+SERVICES = ("redis", "ollama", "litellm", "ingress", "drill")
 SECRETS = {"llm_master_key": "vault_litellm_master_key", "llm_redis_password": "vault_redis_password"}
 
 

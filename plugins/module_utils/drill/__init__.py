@@ -1,0 +1,1 @@
+"""The drill: what clients see while parts of the gateway fail, and whether it stays within the limits."""
