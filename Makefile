@@ -1,7 +1,7 @@
 # The verbs of this project. Each prints the command it runs.
 
 INVENTORY ?= inventory/homelab.yml
-SCENARIOS ?= default bare
+SCENARIOS ?= default bare routing examples
 # More words for ansible-playbook, such as -K where sudo asks for a password.
 ARGS ?=
 

@@ -10,7 +10,7 @@ from testinfra.host import Host
 RESULTS = "/var/lib/llm-gateway/drills"
 
 
-def test_it_is_not_started_without_a_yes(host: Host) -> None:
+def test_the_drill_is_not_started_without_a_yes(host: Host) -> None:
     before = on_boxes.started_at(host)
     run = on_boxes.play("drill")
     assert run.rc != 0
