@@ -46,6 +46,7 @@ secrets: $(TOOLS) ## Make the gateway's secrets, once
 
 # Only a NAME of the command line counts: some systems set one in the environment.
 client: $(TOOLS) ## Give an application its key: NAME=app; later ROTATE=1, then FINISH=1
+	$(if $(and $(ROTATE),$(FINISH)),$(error ROTATE=1 makes the second key and FINISH=1 drops the first: run make client with one of them))
 	CLIENT_NAME='$(if $(filter command,$(origin NAME)),$(subst ','\'',$(value NAME)))' ansible-playbook playbooks/client.yml -i localhost,$(if $(ROTATE), -e client_step=rotate)$(if $(FINISH), -e client_step=finish)
 
 lint: $(TOOLS) ## Check the style of everything

@@ -84,9 +84,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.catalog.problems import VAULT_FILE
 from ..module_utils.clients import changes, names
 
 ENCRYPTED = "$ANSIBLE_VAULT;"
+# ansible-core lib/ansible/parsing/vault/__init__.py, VaultLib.decrypt_and_get_vault_id.
+NOT_OPENED = "no vault secrets were found that could decrypt"
 COMMAND_SECONDS = 120
 
 
@@ -97,6 +100,9 @@ class Vault:
         """Keep where the command, the password and the settings of Ansible are."""
         self._command = command
         self._folder = folder
+        self._password_name = os.path.relpath(password_file, folder)
+        if self._password_name.startswith(os.pardir):
+            self._password_name = password_file
         self._environment = {**os.environ, "ANSIBLE_VAULT_PASSWORD_FILE": os.path.abspath(password_file)}
 
     def decrypted(self, text: str) -> str:
@@ -134,7 +140,12 @@ class Vault:
         if done.returncode != 0:
             # What it says names files and reasons; the vault's text goes to its standard output alone.
             reason = done.stderr.decode(errors="replace").strip()
-            raise changes.Refused(f"ansible-vault {verb} failed on {changes.VAULT_FILE}: {reason}")
+            if NOT_OPENED in reason:
+                raise changes.Refused(
+                    f"{self._password_name} does not open {VAULT_FILE}: it holds another password. "
+                    f"Put the right one there, or set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds it"
+                )
+            raise changes.Refused(f"ansible-vault {verb} failed on {VAULT_FILE}: {reason}")
         return done.stdout.decode()
 
 
@@ -210,13 +221,13 @@ def change(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     problem = names.name_problem(params["name"])
     if problem:
         raise changes.Refused(problem)
-    vault_file = os.path.join(params["project_dir"], changes.VAULT_FILE)
+    vault_file = os.path.join(params["project_dir"], VAULT_FILE)
     clients_file = os.path.join(params["project_dir"], changes.CLIENTS_FILE)
-    sealed = read(vault_file, changes.VAULT_FILE, "Make it first: make secrets")
+    sealed = read(vault_file, VAULT_FILE, "Make it first: make secrets")
     if not sealed.startswith(ENCRYPTED):
         raise changes.Refused(
-            f"{changes.VAULT_FILE} is not encrypted, so no key is put into it. "
-            f"Run: ansible-vault encrypt {changes.VAULT_FILE}"
+            f"{VAULT_FILE} is not encrypted, so no key is put into it. "
+            f"Run: .venv/bin/ansible-vault encrypt {VAULT_FILE}"
         )
     clients = read(clients_file, changes.CLIENTS_FILE, "Write one with the line: llm_clients: []")
     vault = Vault(params["vault_command"], params["password_file"], params["project_dir"])
@@ -225,7 +236,7 @@ def change(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return {"changed": made.texts != before, "key": None, "notes": list(made.notes)}
     if made.texts.vault != before.vault:
-        replace(vault_file, sealed, vault.encrypted(made.texts.vault), changes.VAULT_FILE)
+        replace(vault_file, sealed, vault.encrypted(made.texts.vault), VAULT_FILE)
     replace(clients_file, clients, made.texts.clients, changes.CLIENTS_FILE)
     return {"changed": made.texts != before, "key": made.key, "notes": list(made.notes)}
 

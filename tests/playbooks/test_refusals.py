@@ -198,7 +198,8 @@ def missing_from_the_vault(path: str, variable: str) -> str:
     file = f"group_vars/all/{files.get(re.split(r'[.[]', path)[0], 'gateway.yml')}"
     return (
         f"{file}: {path}: {variable} is not defined. Run `make secrets` if there is no group_vars/all/vault.yml yet, "
-        f"else add {variable} with `ansible-vault edit group_vars/all/vault.yml`."
+        f"else add {variable} with `.venv/bin/ansible-vault edit group_vars/all/vault.yml`"
+        + ("; `make client NAME=NEW` makes a key for a new client." if variable.startswith("vault_client_") else ".")
     )
 
 
@@ -255,6 +256,22 @@ def test_clients_and_budgets(project: Project) -> None:
     )
 
 
+def test_a_number_of_replicas_that_cannot_be_is_refused_before_the_box_is_asked(project: Project) -> None:
+    project.append("gateway.yml", "litellm_replicas: 12\n")
+    project.assert_refused(
+        "group_vars/all/gateway.yml: litellm_replicas: 12 is not a number from 1 to 8. Write litellm_replicas: 2."
+    )
+
+
+def test_what_is_allowed_but_may_surprise_is_shown(project: Project) -> None:
+    embed = "  - name: {}\n    mode: embedding\n    backends: [{{provider: ollama, model: {}}}]\n"
+    first = embed.format("embed", "nomic-embed-text") + "    fallbacks: [other]\n"
+    project.write("models.yml", f"llm_models:\n{LOCAL}{first}{embed.format('other', 'all-minilm')}")
+    run = project.apply()
+    assert run.recap("unreachable") == 1
+    assert "llm_models[embed].fallbacks" in run.output
+
+
 def test_every_mistake_in_one_report(project: Project) -> None:
     project.write_vault({"vault_litellm_master_key": SECRETS["vault_litellm_master_key"], "vault_redis_password": ""})
     project.write(
@@ -265,7 +282,7 @@ def test_every_mistake_in_one_report(project: Project) -> None:
     project.append("gateway.yml", "llm_prot: 4001\n")
     project.assert_refused(
         "group_vars/all/vault.yml: vault_redis_password: is empty. "
-        "Put a random value there: ansible-vault edit group_vars/all/vault.yml.",
+        "Put a random value there: .venv/bin/ansible-vault edit group_vars/all/vault.yml.",
         missing_from_the_vault("llm_providers.openai.api_key", "vault_openai_api_key"),
         "group_vars/all/providers.yml: llm_providers.anthropic.api_kee: unknown key. Did you mean 'api_key'? "
         "Known: api_base, api_key, fallback_at_percent, kind, monthly_budget_usd.",

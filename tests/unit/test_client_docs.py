@@ -16,9 +16,7 @@ from tests.unit.catalog_samples import IMAGES, SETTINGS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRICES = json.loads((REPOSITORY / "plugins/module_utils/catalog/prices.json").read_text(encoding="utf-8"))["models"]
-LOCAL = [
-    {"name": name, "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}]} for name in ("smart", "local", "deep")
-]
+SHIPPED = yaml.safe_load((REPOSITORY / "group_vars/all/models.yml").read_text(encoding="utf-8"))["llm_models"]
 
 
 def blocks(page: str, variable: str) -> list[dict[str, Any]]:
@@ -39,7 +37,7 @@ def problems(**declared: Any) -> list[str]:
         ollama_address="http://ollama:11434",
         redis_host="redis",
         known_prices={kind: frozenset(names) for kind, names in PRICES.items()},
-        **{"providers": {}, "models": LOCAL, "default_fallbacks": [], "clients": [], **declared},
+        **{"providers": {}, "models": SHIPPED, "default_fallbacks": [], "clients": [], **declared},
     )
     return [str(problem) for problem in check(declaration)]
 
@@ -48,8 +46,7 @@ def problems(**declared: Any) -> list[str]:
     "block", blocks("providers.md", "llm_models"), ids=lambda block: block["llm_models"][0]["name"]
 )
 def test_the_examples_of_the_providers_are_accepted(block: dict[str, Any]) -> None:
-    providers = {**block["llm_providers"], "openrouter": {"api_key": "sk-or-0123456789abcdefghijklmnopqrstuv"}}
-    assert problems(providers=providers, models=block["llm_models"]) == []
+    assert problems(providers=block["llm_providers"], models=block["llm_models"]) == []
 
 
 def test_every_provider_has_an_example() -> None:
@@ -57,7 +54,7 @@ def test_every_provider_has_an_example() -> None:
     assert named == {"anthropic", "openai", "together_ai", "openrouter", "llamacpp", "vllm"}
 
 
-def test_the_example_of_a_client_is_accepted() -> None:
+def test_the_example_of_a_client_fits_the_models_as_shipped() -> None:
     (block,) = blocks("clients.md", "llm_clients")
     assert problems(clients=block["llm_clients"]) == []
 

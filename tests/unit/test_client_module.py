@@ -22,7 +22,7 @@ SECRET = "planted-7HnC2yTq9BvW4kXe6MzR1fJd8SgP5uLa"
 # Seals the text in base64, and keeps what it was called with.
 STAND_IN = """#!/bin/sh
 echo "$*" >>"$0.calls"
-[ -e "$0.fails" ] && { echo "no vault secrets were found" >&2; exit 1; }
+[ -e "$0.fails" ] && { echo "the vault is broken" >&2; exit 1; }
 case $1 in
 encrypt) echo '$ANSIBLE_VAULT;1.1;AES256'; base64 ;;
 decrypt) tail -n +2 | base64 -d ;;
@@ -193,14 +193,37 @@ def refused(project: Project, says: str) -> None:
     assert project.state() == before
 
 
-def test_a_password_that_does_not_open_the_vault(project: Project) -> None:
+def test_a_vault_command_that_fails(project: Project) -> None:
     Path(f"{project.command}.fails").touch()
-    refused(project, "ansible-vault decrypt failed on group_vars/all/vault.yml: no vault secrets were found")
+    refused(project, "ansible-vault decrypt failed on group_vars/all/vault.yml: the vault is broken")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_another_password_is_told_from_a_broken_vault(checkout: Path, tmp_path_factory: Any, inside: bool) -> None:
+    password = (checkout if inside else tmp_path_factory.mktemp("elsewhere")) / ".vault-password"
+    password.write_text("another one")
+    params = {
+        "name": "app",
+        "step": "add",
+        "project_dir": str(checkout),
+        "password_file": str(password),
+        "vault_command": str(Path(sys.executable).parent / "ansible-vault"),
+    }
+    with pytest.raises(Refused) as reason:
+        gateway_client.change(params, check_mode=False)
+    name = ".vault-password" if inside else str(password)
+    assert str(reason.value) == (
+        f"{name} does not open group_vars/all/vault.yml: it holds another password. "
+        "Put the right one there, or set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds it"
+    )
 
 
 def test_a_vault_in_clear(project: Project) -> None:
     project.vault.write_text(f"vault_redis_password: {SECRET}\n")
-    refused(project, "is not encrypted, so no key is put into it. Run: ansible-vault encrypt group_vars/all/vault.yml")
+    refused(
+        project,
+        "is not encrypted, so no key is put into it. Run: .venv/bin/ansible-vault encrypt group_vars/all/vault.yml",
+    )
 
 
 def test_a_vault_command_that_gives_back_something_else(project: Project) -> None:
@@ -290,4 +313,25 @@ def test_the_playbook_keeps_the_key_out_of_a_log_file(checkout: Path) -> None:
 def test_the_playbook_wants_a_password(checkout: Path) -> None:
     done = play(checkout)
     assert done.returncode != 0
-    assert ".vault-password, which opens group_vars/all/vault.yml, is not there" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert ".vault-password, which opens group_vars/all/vault.yml, is not there. Put your copy" in said
+
+
+def test_without_password_and_vault_the_playbook_names_what_makes_both(checkout: Path) -> None:
+    (checkout / "group_vars/all/vault.yml").unlink()
+    done = play(checkout)
+    assert done.returncode != 0
+    assert "group_vars/all/vault.yml is missing. Make it first: make secrets" in " ".join(done.stdout.split())
+
+
+def test_make_does_one_step_at_a_time() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "client", "NAME=app", "ROTATE=1", "FINISH=1"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode != 0
+    assert "run make client with one of them" in done.stderr

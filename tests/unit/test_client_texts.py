@@ -320,7 +320,7 @@ def test_a_vault_that_cannot_be_changed_safely_is_refused_without_a_word_of_it(t
 
 
 def test_a_vault_that_cannot_be_changed_safely_says_how_to_mend_it() -> None:
-    with pytest.raises(Refused, match=r"stays as it is: .* Mend it first: ansible-vault edit"):
+    with pytest.raises(Refused, match=r"stays as it is: .* Mend it first: \.venv/bin/ansible-vault edit"):
         changes.add("app", Texts(EMPTY, "- a\n"), make)
 
 

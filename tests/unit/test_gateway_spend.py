@@ -112,11 +112,37 @@ def test_spend_while_redis_is_away_is_written_once_it_is_back(monkeypatch: pytes
     assert asyncio.run(run()) == ({CLIENT: 0.25}, {CLIENT: 0.25})
 
 
-def test_nothing_is_known_before_redis_has_answered_once() -> None:
+def test_before_redis_has_answered_once_an_account_has_spent_what_this_process_knows() -> None:
     async def run() -> dict[Account, float | None]:
         redis = FakeRedis()
         redis.trouble = "refused"
         return await store(redis).spent([CLIENT])
+
+    assert asyncio.run(run()) == {CLIENT: 0.0}
+
+
+def test_where_only_sure_figures_count_there_is_none_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spend, "RETRY_INTERVAL", 0.02)
+
+    async def run() -> list[float | None]:
+        redis = FakeRedis()
+        one = SpendStore(redis, "llm", only_if_sure=True, now=lambda: NOVEMBER)
+        await one.add([CLIENT], 0.25)
+        figures = [(await one.spent([CLIENT]))[CLIENT]]
+        redis.trouble = "refused"
+        figures.append((await one.spent([CLIENT]))[CLIENT])
+        redis.trouble = ""
+        await asyncio.sleep(0.1)
+        return [*figures, (await one.spent([CLIENT]))[CLIENT]]
+
+    assert asyncio.run(run()) == [0.25, None, 0.25]
+
+
+def test_where_only_sure_figures_count_a_replica_that_starts_without_redis_has_none() -> None:
+    async def run() -> dict[Account, float | None]:
+        redis = FakeRedis()
+        redis.trouble = "refused"
+        return await SpendStore(redis, "llm", only_if_sure=True).spent([CLIENT])
 
     assert asyncio.run(run()) == {CLIENT: None}
 

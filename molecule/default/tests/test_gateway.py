@@ -133,6 +133,13 @@ def test_a_model_that_costs_money_is_not_asked_unless_wanted() -> None:
     assert re.search(r"smart +chat +not asked: it costs money", run.output)
 
 
+def test_one_model_can_be_asked_alone() -> None:
+    run = on_boxes.play("verify", verify_models=["smart"])
+    assert run.rc == 0, run.output
+    assert re.search(r"smart +chat +gpt-5.4 at openai +\d", run.output)
+    assert "nomic-embed-text" not in run.output
+
+
 def test_the_project_can_be_run_by_hand(host: Host) -> None:
     listed = host.check_output("cd /opt/llm-gateway/litellm && docker compose ps --format json")
     assert {json.loads(line)["Name"] for line in listed.splitlines()} == set(on_boxes.REPLICAS)

@@ -57,6 +57,9 @@ def test_a_healthy_fallback_is_not_blamed_for_an_open_breaker(host: Host) -> Non
     assert {(answer.status, answer.model) for answer in answers} == {(200, "general")}
     assert f"{model}/server/gpt-5.4" in open_breakers(host)
     assert not [backend for backend in open_breakers(host) if backend.startswith("general/")]
+    page = on_boxes.play("status")
+    assert page.rc == 0, page.output
+    assert f"{model}/server/gpt-5.4" in page.output
 
 
 def test_it_opens_for_a_server_that_refuses_connections(host: Host) -> None:

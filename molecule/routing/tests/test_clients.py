@@ -16,6 +16,14 @@ def test_both_keys_hold_while_a_client_changes_over(host: Host) -> None:
         assert ask_as(host, client, question("local")).status == 200
 
 
+def test_a_key_may_come_as_anthropics_programs_send_it(host: Host) -> None:
+    header = f"x-api-key: {key_of('app')}"
+    status, _, answer = on_boxes.ask(
+        host, "/v1/messages", question("general"), (header, "anthropic-version: 2023-06-01")
+    )
+    assert (status, answer["type"]) == (200, "message"), answer
+
+
 def test_a_wrong_key_is_refused(host: Host) -> None:
     status, _, answer = on_boxes.ask(host, CHAT, question("local"), ("Authorization: Bearer sk-wrong",))
     assert (status, answer["error"]["message"]) == (401, "The key is missing or wrong.")

@@ -9,7 +9,14 @@ from ipaddress import ip_network
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-from .problems import VAULT_FILE, Problem, did_you_mean
+from .problems import EDIT_VAULT, VAULT_FILE, Problem, did_you_mean
+
+# What to write for a list of the catalog that stands in no file at all.
+_LISTS = {
+    "llm_providers": "Write llm_providers: {} or your providers",
+    "llm_models": "Write llm_models with at least one model, each with a name and backends",
+    "llm_images": "Write llm_images as the project's own group_vars/all/images.yml has it",
+}
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,12 @@ class Undefined:
 
     def problem(self, path: str) -> Problem:
         """Return the report for this value at ``path``: where the missing variable belongs."""
+        if self.name == path:
+            return Problem(path, "is not defined", _LISTS.get(path, "Write a value"))
         if self.name.startswith("vault_"):
-            instead = (
-                f"Run `make secrets` if there is no {VAULT_FILE} yet, "
-                f"else add {self.name} with `ansible-vault edit {VAULT_FILE}`"
-            )
+            instead = f"Run `make secrets` if there is no {VAULT_FILE} yet, else add {self.name} with `{EDIT_VAULT}`"
+            if self.name.startswith("vault_client_"):
+                instead += "; `make client NAME=NEW` makes a key for a new client"
         else:
             instead = f"Define {self.name}, or write the value itself"
         return Problem(path, f"{self.name} is not defined", instead)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ OTHER_FILE = "group_vars/all/gateway.yml"
 # A variable that nothing reads may stand in any of these.
 ANYWHERE = "group_vars, host_vars or the inventory"
 VAULT_FILE = "group_vars/all/vault.yml"
+# The command as it runs from the project, whose tools are on nobody's path.
+EDIT_VAULT = f".venv/bin/ansible-vault edit {VAULT_FILE}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return advice for a word that is not among the known ones: the nearest of them, and all of them."""
     choices = sorted(known)
-    close = nearest(word, choices)
+    close = nearest(word, choices) or _only_one_with(word, choices)
     if close:
         return f"Did you mean {close!r}? Known: {', '.join(choices)}"
     return f"Known: {', '.join(choices)}" if choices else "Nothing of this kind is declared"
+
+
+def _only_one_with(word: str, known: Iterable[str]) -> str:
+    """Return the one known name that has a word as a part (``monthly_budget_usd`` for ``budget``), or an empty text."""
+    having = [name for name in known if word.lower() in re.split(r"[^a-z0-9]+", name.lower())]
+    return having[0] if word and len(having) == 1 else ""

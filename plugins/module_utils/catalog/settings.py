@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .fields import Field, Undefined, boolean, networks, one_of, port, text, undefined_items
-from .problems import ANYWHERE, VAULT_FILE, Problem, did_you_mean, nearest
+from .problems import ANYWHERE, EDIT_VAULT, VAULT_FILE, Problem, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,6 +50,11 @@ def _sentry_dsn(value: Any) -> str | None:
     return None if is_dsn else "is not the address of a Sentry project"
 
 
+def _replicas(value: Any) -> str | None:
+    """Accept 1 to 8; as text too, since ``-e litellm_replicas=3`` gives text."""
+    return None if str(value) in {str(number) for number in range(1, 9)} else f"{value!r} is not a number from 1 to 8"
+
+
 SETTINGS = {
     "llm_bind_address": Field(
         _address,
@@ -70,6 +75,8 @@ SETTINGS = {
     ),
     "llm_sentry_dsn": Field(_sentry_dsn, 'llm_sentry_dsn: "https://KEY@HOST/NUMBER", or "" for no Sentry'),
     "llm_monitoring_networks": Field(networks, "llm_monitoring_networks: [10.0.0.0/24], or [] for nobody"),
+    # A role's own, but known only after other roles have changed the box.
+    "litellm_replicas": Field(_replicas, "litellm_replicas: 2"),
 }
 # What holds where a user's files do not name the variable at all, as those written for an earlier version.
 DEFAULTS: dict[str, Any] = {
@@ -78,6 +85,7 @@ DEFAULTS: dict[str, Any] = {
     "llm_default_fallbacks": [],
     "llm_monitoring_networks": [],
     "llm_sentry_dsn": "",
+    "litellm_replicas": 2,
 }
 CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_default_fallbacks", "llm_clients", "llm_images")
 # Read by playbooks/drill.yml alone.
@@ -106,7 +114,7 @@ def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
         return [Problem("llm_port", what, "Link it beside your inventory: ln -s PATH/TO/group_vars group_vars")]
     problems: list[Problem] = []
     for name, field in SETTINGS.items():
-        value = declared.get(name)
+        value = declared.get(name, DEFAULTS.get(name))
         if isinstance(value, Undefined):
             problems.append(
                 value.problem(name) if value.name != name else Problem(name, "is not set", f"Write {field.example}")
@@ -120,7 +128,7 @@ def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
                 Problem(
                     SECRETS[name],
                     "is empty",
-                    f"Put a random value there: ansible-vault edit {VAULT_FILE}",
+                    f"Put a random value there: {EDIT_VAULT}",
                     file=VAULT_FILE,
                 )
             )
@@ -169,7 +177,7 @@ def secret_problems(
                 Problem(
                     vault,
                     "is a key from public documentation",
-                    f"Put a random value there: ansible-vault edit {VAULT_FILE}",
+                    f"Put a random value there: {EDIT_VAULT}",
                     file=VAULT_FILE,
                 )
             )
@@ -233,7 +241,8 @@ def unknown_variables(
         roles: the roles with the variables they declare.
         set_by_playbooks: role variables that the playbooks set, whatever the user writes, with what they set them to.
     """
-    known = {"llm": {*SETTINGS, *CATALOG_VARIABLES, *DRILL_VARIABLES}}
+    own = (*SETTINGS, *CATALOG_VARIABLES, *DRILL_VARIABLES)
+    known = {"llm": {name for name in own if name.startswith("llm_")}}
     known.update({role.name: set(role.variables) for role in roles})
     problems = []
     for name in sorted(names):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..catalog.problems import EDIT_VAULT, VAULT_FILE
 from . import entries, names, yaml_text
 from .yaml_text import NotSafe
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLIENTS_FILE = "group_vars/all/clients.yml"
-VAULT_FILE = "group_vars/all/vault.yml"
 
 
 class Refused(Exception):
@@ -67,7 +67,7 @@ def add(name: str, texts: Texts, new_key: Callable[[], str]) -> Change:
     if entry is not None and (entry.variables != (variable,) or stored is not None):
         raise Refused(
             f"{CLIENTS_FILE} already has a client {name}, so it keeps its key. To change the key: "
-            f"make client NAME={name} ROTATE=1. To read it: ansible-vault view {VAULT_FILE}"
+            f"make client NAME={name} ROTATE=1. To read it: .venv/bin/ansible-vault view {VAULT_FILE}"
         )
     clients = texts.clients
     if entry is None:
@@ -192,7 +192,7 @@ def _usable(variable: str, key: str) -> str:
     if not names.is_good_key(key):
         raise Refused(
             f"{VAULT_FILE} already has {variable}, but that is no good key: 32 letters, digits, - and _ at least. "
-            f"Write a random one, or remove it: ansible-vault edit {VAULT_FILE}"
+            f"Write a random one, or remove it: {EDIT_VAULT}"
         )
     return key
 
@@ -220,4 +220,4 @@ def _by_hand(name: str, reason: str, lines: list[str]) -> Refused:
 
 
 def _vault_by_hand(reason: NotSafe) -> Refused:
-    return Refused(f"{VAULT_FILE} stays as it is: {reason}. Mend it first: ansible-vault edit {VAULT_FILE}")
+    return Refused(f"{VAULT_FILE} stays as it is: {reason}. Mend it first: {EDIT_VAULT}")

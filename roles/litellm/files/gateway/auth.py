@@ -74,7 +74,7 @@ async def _hold_to_budget(client: Client) -> None:
         return
     account = Account("client", client.name)
     spent = (await service.spend.spent([account]))[account]
-    if spent is None and service.policy.refuse_without_redis:
+    if spent is None:
         raise ProxyException(
             message=f"The budget of client {client.name} cannot be read at the moment. Try again soon.",
             type="budget_unavailable",
@@ -82,7 +82,7 @@ async def _hold_to_budget(client: Client) -> None:
             code=503,
             headers={"retry-after": "5"},
         )
-    if spent is not None and spent >= client.budget.limit_usd:
+    if spent >= client.budget.limit_usd:
         now = utc_now()
         opens = next_month(now)
         raise ProxyException(

@@ -134,9 +134,7 @@ def _provider(deployment_id: str | None) -> str | None:
 
 
 def _is_used_up(provider: str, spent: float | None) -> bool:
-    if spent is None:
-        return service.policy.refuse_without_redis
-    return spent >= service.policy.provider_budgets[provider].limit_usd
+    return spent is None or spent >= service.policy.provider_budgets[provider].limit_usd
 
 
 def _budget_message(provider: str, spent: float | None) -> str:

@@ -26,4 +26,5 @@ spend = SpendStore(
         decode_responses=True,
     ),
     policy.namespace,
+    only_if_sure=policy.refuse_without_redis,
 )

@@ -74,9 +74,19 @@ class SpendStore:
     waits for Redis only until somebody has noticed that it is away.
     """
 
-    def __init__(self, redis: Redis, namespace: str, now: Callable[[], datetime] = utc_now) -> None:
-        """Keep the connection; nothing is asked yet."""
+    def __init__(
+        self, redis: Redis, namespace: str, *, only_if_sure: bool = False, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        """Keep the connection; nothing is asked yet.
+
+        Args:
+            redis: the connection.
+            namespace: prefix of the keys.
+            only_if_sure: whether figures that Redis cannot confirm at the moment count as unknown.
+            now: the clock.
+        """
         self._redis = redis
+        self._only_if_sure = only_if_sure
         self._namespace = namespace
         self._now = now
         self._process = uuid.uuid4().hex
@@ -91,13 +101,12 @@ class SpendStore:
         return f"{self._namespace}:spend:{account.kind}:{account.name}:{month_of(self._now())}"
 
     async def spent(self, accounts: Sequence[Account]) -> dict[Account, float | None]:
-        """Return the spend of accounts in US dollars; None where Redis was never reached to ask for it."""
-        await self._exchange([self._key(account) for account in accounts])
-        return {account: self._known(self._key(account)) for account in accounts}
-
-    def _known(self, key: str) -> float | None:
-        others = self._others.get(key)
-        return None if others is None else others + self._own.get(key, 0.0)
+        """Return the spend of accounts in US dollars; None where only a sure figure is wanted and there is none."""
+        keys = {account: self._key(account) for account in accounts}
+        await self._exchange(list(keys.values()))
+        if self._only_if_sure and (self._away or not all(key in self._others for key in keys.values())):
+            return dict.fromkeys(accounts)
+        return {account: self._others.get(key, 0.0) + self._own.get(key, 0.0) for account, key in keys.items()}
 
     async def add(self, accounts: Sequence[Account], usd: float) -> None:
         """Count spend, here at once and in Redis as soon as it can be reached."""
