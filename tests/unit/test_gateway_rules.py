@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import json
+import logging
 from typing import Any
 
 import pytest
+from gateway.caller import Caller, note_caller
 from gateway.fallback_rule import falls_back
 from gateway.log_line import error_line, success_line
 from gateway.policy import Budget, read_policy
-from gateway.steering import ALLOWED_FIELDS, client_route, without_order_headers, without_orders
+from gateway.quiet_logs import WithoutQuery, WithoutQuestions
+from gateway.steering import (
+    ALLOWED_FIELDS,
+    WrongBody,
+    checked_body,
+    client_route,
+    may_be_cached,
+    without_order_headers,
+    without_orders,
+)
 
 POLICY: dict[str, Any] = {
     "namespace": "llm",
@@ -230,3 +242,59 @@ def test_the_line_of_an_error_has_the_same_keys() -> None:
     line = json.loads(text)
     assert set(line) == set(json.loads(success_line(PAYLOAD, {}, None, None)))
     assert (line["result"], line["status"], line["client"], line["latency_seconds"]) == ("error", 401, None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "says"),
+    [
+        ("/chat/completions", [1], "JSON object"),
+        ("/chat/completions", {"messages": "text"}, "messages must be a list of objects"),
+        ("/messages", {"messages": ["text"]}, "messages must be a list of objects"),
+        ("/responses", {"input": 5}, "input must be text or a list"),
+        ("/embeddings", {"input": ["a"] * 2049}, "input has 2049 entries, 2048 at most"),
+        ("/responses", {"input": [{}] * 10001}, "input has 10001 entries, 10000 at most"),
+    ],
+)
+def test_a_body_that_is_no_question_is_told_so(route: str, body: Any, says: str) -> None:
+    with pytest.raises(WrongBody, match=says):
+        checked_body(route, body)
+
+
+def test_a_question_passes_as_it_is() -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], "input": ["a"] * 2048}
+    assert checked_body("/embeddings", body) is body
+
+
+def test_the_cache_is_left_out_where_it_would_mix_up_questions_or_cost_more_than_it_saves() -> None:
+    assert may_be_cached({"messages": [], "temperature": 0})
+    assert may_be_cached({"input": ["a"] * 100})
+    assert not may_be_cached({"messages": [], "guided_json": {}})
+    assert not may_be_cached({"input": "a", "input_type": "query"})
+    assert not may_be_cached({"input": ["a"] * 101})
+
+
+def test_within_a_request_a_log_record_keeps_no_text() -> None:
+    record = logging.makeLogRecord(
+        {
+            "msg": "litellm_call_id=abc-1 Received Messages=%s",
+            "args": ("planted",),
+            "module": "router",
+            "funcName": "go",
+        }
+    )
+    record.error = "planted"
+    contextvars.copy_context().run(lambda: (note_caller(Caller("app")), WithoutQuestions().filter(record)))
+    assert record.getMessage() == "router.go litellm_call_id=abc-1"
+    assert "planted" not in str(vars(record))
+
+
+def test_outside_of_requests_a_log_record_stays_as_it_is() -> None:
+    record = logging.makeLogRecord({"msg": "Configuration validation failed: %s", "args": ("label",)})
+    assert WithoutQuestions().filter(record)
+    assert record.getMessage() == "Configuration validation failed: label"
+
+
+def test_the_access_log_has_no_query() -> None:
+    record = logging.makeLogRecord({"msg": '%s - "%s %s"', "args": ("1.2.3.4:5", "POST", "/v1/models?q=planted")})
+    assert WithoutQuery().filter(record)
+    assert record.getMessage() == '1.2.3.4:5 - "POST /v1/models"'

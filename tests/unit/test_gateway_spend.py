@@ -44,6 +44,8 @@ class FakePipeline:
         self.redis.calls += 1
         if self.redis.trouble == "refused":
             raise ConnectionError
+        if self.redis.trouble == "slow":
+            await asyncio.sleep(0.1)
         if self.redis.trouble == "hung":
             await asyncio.sleep(0.3)
             raise TimeoutError
@@ -166,6 +168,40 @@ def test_a_hung_redis_costs_a_request_little_and_the_next_ones_nothing() -> None
     assert first < 0.15
     assert rest < 0.1
     assert calls == 2
+
+
+def test_a_slow_redis_makes_no_queue() -> None:
+    async def run() -> tuple[float, int]:
+        redis = FakeRedis()
+        one = store(redis)
+        await one.spent([CLIENT])
+        redis.trouble = "slow"
+        for _ in range(30):
+            await asyncio.gather(one.spent([CLIENT]), one.add([CLIENT], 0.01))
+        begin = time.monotonic()
+        await one.spent([Account("client", "never seen before")])
+        return time.monotonic() - begin, redis.calls
+
+    seconds, calls = asyncio.run(run())
+    assert seconds < 0.5
+    assert calls < 30
+
+
+def test_a_process_that_starts_while_redis_hangs_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spend, "RETRY_INTERVAL", 0.02)
+
+    async def run() -> float:
+        redis = FakeRedis()
+        redis.trouble = "hung"
+        one = store(redis)
+        await one.spent([CLIENT])
+        begin = time.monotonic()
+        for _ in range(20):
+            await one.spent([CLIENT])
+            await asyncio.sleep(0.02)
+        return time.monotonic() - begin
+
+    assert asyncio.run(run()) < 0.7
 
 
 def test_a_new_month_begins_at_zero() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import jsonschema
 import on_boxes
-from as_clients import ask_as, log_lines, question, unspoilt_model, wait_until
+from as_clients import ask_as, key_of, log_lines, question, unspoilt_model, wait_until
 from testinfra.host import Host
 
 SCHEMA = json.loads((on_boxes.ROOT / "docs/request-log.schema.json").read_text())
+JSON = "Content-Type: application/json"
 METRICS = (
     "litellm_proxy_total_requests_metric_total",
     "litellm_proxy_failed_requests_metric_total",
@@ -52,9 +54,29 @@ def test_the_line_tells_of_a_fallback(host: Host) -> None:
     assert (line["model_asked"], line["model"], line["provider"]) == (model, "general", "anthropic")
 
 
+def test_a_stream_that_the_client_leaves_is_counted_and_logged(host: Host) -> None:
+    body = {"model": "general", "prompt": "word " * 1500, "stream": True, "max_tokens": 60}
+    before = {line["request_id"] for line in log_lines(host)}
+    header = f"Authorization: Bearer {key_of('app')}"
+    url = "http://127.0.0.1:4000/v1/completions"
+    host.run(shlex.join(["curl", "-sN", "-m", "0.8", "-H", header, "-H", JSON, "-d", json.dumps(body), url]))
+    wait_until(lambda: {line["request_id"] for line in log_lines(host)} > before, 10, "the line")
+    (line,) = [line for line in log_lines(host) if line["request_id"] not in before]
+    assert line["cost_usd"] > 0
+
+
 def test_nothing_that_was_said_is_logged(host: Host) -> None:
+    broken = {"role": "planted question", "content": [{"type": "image_url", "image_url": {"url": "planted question"}}]}
+    for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses"):
+        body = {"model": "smart", "messages": [broken], "input": [broken], "max_tokens": 20}
+        ask_as(host, "app", body, f"{path}?q=planted%20question")
+    part = {"role": "user", "content": ["planted question"]}
+    assert ask_as(host, "app", {"model": "smart", "messages": [part]}).status >= 400
+    ask_as(host, "app", {"model": "smart", "prompt": [{"planted question": 1}]}, "/v1/completions")
     for replica in on_boxes.REPLICAS:
-        assert "planted question" not in host.check_output(f"docker logs {replica} 2>&1")
+        printed = host.check_output(f"docker logs {replica} 2>&1")
+        assert "planted question" not in printed
+        assert "planted%20question" not in printed
 
 
 def test_the_figures_are_there_with_few_labels(host: Host) -> None:

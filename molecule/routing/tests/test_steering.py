@@ -85,3 +85,32 @@ def test_nor_for_embeddings(host: Host, field: str) -> None:
 def test_steering_headers_are_without_effect(host: Host) -> None:
     answer = ask_as(host, "other", question("smart"), headers=ORDER_HEADERS)
     assert (answer.status, answer.backend) == (200, "smart/server/gpt-5.4"), answer.text
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/embeddings"])
+@pytest.mark.parametrize("model", ["smart", "cached-embed", "smart/server/gpt-5.4"])
+def test_the_query_names_no_model(host: Host, path: str, model: str) -> None:
+    body = {**question("local"), "prompt": "Hello.", "input": "Hello."}
+    answer = ask_as(host, "local-only", body, f"{path}?model={model}")
+    assert answer.model in (None, "local"), answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"model": "smart", "messages": ["text"]}),
+        (CHAT, {"model": "smart", "messages": "text"}),
+        ("/v1/responses", {"model": "smart", "input": 5}),
+        ("/v1/embeddings", {"model": "cached-embed", "input": ["a"] * 2049}),
+    ],
+)
+def test_a_body_that_is_no_question_is_refused(host: Host, path: str, body: Any) -> None:
+    answer = ask_as(host, "other", body, path)
+    assert answer.status == 400, answer.text
+
+
+def test_questions_that_differ_in_what_the_cache_does_not_see_are_not_mixed_up(host: Host) -> None:
+    text = f"Question at {time.time()}."
+    for schema in ({"type": "string"}, {"type": "number"}):
+        assert not ask_as(host, "other", question("cached", text, guided_json=schema)).cached
+        time.sleep(0.5)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hmac
+import json
 import math
 from typing import TYPE_CHECKING
 
 from litellm.proxy._types import LitellmUserRoles, ProxyException, UserAPIKeyAuth
-from litellm.proxy.common_utils.http_parsing_utils import _read_request_body, safe_set_request_parsed_body
+from litellm.proxy.common_utils.http_parsing_utils import safe_set_request_parsed_body
 
 from gateway import service
 from gateway.caller import MODEL_ASKED, Caller, note_caller
 from gateway.spend import Account, next_month, utc_now
-from gateway.steering import client_route, without_order_headers, without_orders
+from gateway.steering import WrongBody, checked_body, client_route, without_order_headers, without_orders
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -26,12 +27,13 @@ async def user_api_key_auth(request: Request, api_key: str | None) -> UserAPIKey
     """Return what the owner of a key may do.
 
     Raises:
-        ProxyException: 401, the key is missing or wrong; 404, clients have no such route; 429, the client's budget is
-            used up; 503, the budget cannot be read and the gateway is told to refuse then.
+        ProxyException: 400, the body is no question; 401, the key is missing or wrong; 404, clients have no such route;
+            429, the client's budget is used up; 503, the budget cannot be read and the gateway is told to refuse then.
     """
     from litellm.proxy.proxy_server import master_key  # noqa: PLC0415 - set only once the proxy has started
 
     if api_key and master_key and hmac.compare_digest(api_key.encode(), master_key.encode()):
+        note_caller(Caller("admin"))
         return UserAPIKeyAuth(api_key=api_key, key_alias="admin", user_role=LitellmUserRoles.PROXY_ADMIN)
     client = service.policy.client_of_key(api_key) if api_key else None
     if client is None:
@@ -62,8 +64,15 @@ async def user_api_key_auth(request: Request, api_key: str | None) -> UserAPIKey
 async def _let_only_the_question_through(request: Request, route: str) -> str | None:
     """Take orders to the gateway out of a request; return the model it asks for."""
     request.scope["headers"] = without_order_headers(request.scope["headers"])
-    request.__dict__.pop("_headers", None)
-    body = await _read_request_body(request)
+    # Some routes take the model from the query, past every check of the body.
+    request.scope["query_string"] = b""
+    for kept in ("_headers", "_query_params", "_url"):
+        request.__dict__.pop(kept, None)
+    try:
+        body = checked_body(route, json.loads(await request.body() or b"{}"))
+    except (WrongBody, ValueError) as error:
+        message = str(error) if isinstance(error, WrongBody) else "The body is not JSON."
+        raise ProxyException(message=message, type="invalid_request_error", param=None, code=400) from error
     safe_set_request_parsed_body(request, without_orders(route, body))
     model = body.get("model")
     return model if isinstance(model, str) else None

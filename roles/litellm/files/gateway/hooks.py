@@ -12,13 +12,16 @@ import litellm
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.router import Router
 from litellm.types.router import RouterRateLimitError
+from litellm.utils import TextCompletionStreamWrapper
 
 from gateway import service
 from gateway.caller import MODEL_ASKED, noted_caller
 from gateway.fallback_rule import falls_back
 from gateway.log_line import error_line, success_line
 from gateway.policy import Client
+from gateway.quiet_logs import keep_questions_out_of_logs
 from gateway.spend import Account, next_month, utc_now
+from gateway.steering import may_be_cached
 
 _COUNTED_BY_THE_BACKEND = ("acompletion", "atext_completion")
 _SPENT_BUDGETS = "gateway_spent_budgets"
@@ -38,7 +41,8 @@ class GatewayHooks(CustomLogger):
         asked = str(data.get("model"))
         model = client.default_model if asked == "default" and client.default_model else asked
         lifetime = service.policy.cache_ttl.get(model)
-        data["cache"] = {"namespace": f"answers:{client.name}", "ttl": lifetime} if lifetime else dict(_NO_CACHE)
+        kept = {"namespace": f"answers:{client.name}", "ttl": lifetime}
+        data["cache"] = kept if lifetime and may_be_cached(data) else dict(_NO_CACHE)
         if client.fallback_model:
             data["fallbacks"] = [{model: [client.fallback_model]}] if model != client.fallback_model else []
         if call_type in _COUNTED_BY_THE_BACKEND and data.get("stream"):
@@ -253,4 +257,9 @@ def _blame_only_who_was_asked(
 
 Router.deployment_callback_on_failure = _blame_only_who_was_asked
 
+# LiteLLM bills a stream that the client leaves by these two, which this kind of stream keeps one level deeper.
+TextCompletionStreamWrapper.chunks = property(lambda stream: stream.completion_stream.chunks)
+TextCompletionStreamWrapper.messages = property(lambda stream: stream.completion_stream.messages)
+
+keep_questions_out_of_logs()
 handler = GatewayHooks()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from typing import Any, Protocol
 RETRY_INTERVAL = 2.0
 # Seconds for which a request waits for fresh figures when older ones are known; Redis answers in milliseconds.
 PATIENCE = 0.05
+# The same where nothing is known yet: longer than Redis's own time-outs.
+FIRST_PATIENCE = 1.0
 
 _log = logging.getLogger("gateway.spend")
 
@@ -94,8 +96,9 @@ class SpendStore:
         self._unwritten: set[str] = set()
         self._others: dict[str, float] = {}
         self._away = False
-        self._lock = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._wanted: set[str] = set()
+        self._next_round: asyncio.Future[None] | None = None
+        self._work: asyncio.Task[None] | None = None
 
     def _key(self, account: Account) -> str:
         return f"{self._namespace}:spend:{account.kind}:{account.name}:{month_of(self._now())}"
@@ -117,30 +120,29 @@ class SpendStore:
         await self._exchange(keys)
 
     async def _exchange(self, keys: Sequence[str]) -> None:
-        """Write what is not written yet and read the given keys, without waiting long for it."""
+        """Write what is not written yet and read the given keys, without waiting long for it.
+
+        Whoever comes while Redis is being asked shares the next round trip, so a slow Redis makes no queue.
+        """
         if self._away:
             return
-        task = self._start(self._try(keys))
-        await asyncio.wait({task}, timeout=PATIENCE if all(key in self._others for key in keys) else None)
+        self._wanted.update(keys)
+        if self._next_round is None:
+            self._next_round = asyncio.get_running_loop().create_future()
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._ask_redis())
+        known = all(key in self._others for key in keys)
+        await asyncio.wait({self._next_round}, timeout=PATIENCE if known else FIRST_PATIENCE)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _try(self, keys: Sequence[str]) -> None:
-        async with self._lock:
-            if self._away or await self._round_trip(keys):
-                return
-            self._away = True
-            _ = self._start(self._wait_for_redis())
-
-    async def _wait_for_redis(self) -> None:
-        while self._away:
-            await asyncio.sleep(RETRY_INTERVAL)
-            async with self._lock:
-                self._away = not await self._round_trip(sorted(self._others))
+    async def _ask_redis(self) -> None:
+        while self._next_round is not None:
+            this_round, self._next_round = self._next_round, None
+            wanted, self._wanted = self._wanted, set()
+            self._away = not await self._round_trip(sorted(wanted))
+            this_round.set_result(None)
+            while self._away:
+                await asyncio.sleep(RETRY_INTERVAL)
+                self._away = not await self._round_trip(sorted(wanted | self._others.keys()))
 
     async def _round_trip(self, keys: Sequence[str]) -> bool:
         """Write and read in one go; return whether Redis answered."""

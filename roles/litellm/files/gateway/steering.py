@@ -122,6 +122,17 @@ ALLOWED_FIELDS = {
     "/responses": _RESPONSES,
 }
 _MODELS = "/models"
+# As many texts as OpenAI allows; more of them keep a replica busy for many seconds. So long a talk nobody has.
+_MAX_ITEMS = {"/embeddings": 2048}
+_MAX_MESSAGES = 10_000
+# LiteLLM's cache does not look at these, and would take questions that differ in them for the same one.
+_NOT_IN_CACHE_KEYS = _LOCAL_SAMPLING | {"input_type", "truncate"}
+# A list of texts costs more to look up than a small model needs to embed it.
+_MAX_CACHED_ITEMS = 100
+
+
+class WrongBody(ValueError):
+    """A body that no model could answer; the message says what is wrong with it."""
 
 
 def client_route(method: str, path: str) -> str | None:
@@ -148,6 +159,38 @@ def without_orders(route: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """
     allowed = ALLOWED_FIELDS.get(route, set())
     return {name: value for name, value in body.items() if name in allowed}
+
+
+def checked_body(route: str, body: Any) -> dict[str, Any]:
+    """Return a body whose coarse shape is right; LiteLLM would take a wrong one for a failure of the backend.
+
+    Args:
+        route: what ``client_route`` returned.
+        body: the parsed body.
+
+    Raises:
+        WrongBody: it is no object, or its question is neither text nor a list of the right things.
+    """
+    if not isinstance(body, dict):
+        raise WrongBody("The body must be a JSON object.")
+    messages = body.get("messages", [])
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise WrongBody("messages must be a list of objects.")
+    asked = body.get("input", "")
+    if not isinstance(asked, (str, list)):
+        raise WrongBody("input must be text or a list.")
+    longest = _MAX_ITEMS.get(route, _MAX_MESSAGES)
+    for name, value in (("messages", messages), ("input", asked)):
+        if isinstance(value, list) and len(value) > longest:
+            raise WrongBody(f"{name} has {len(value)} entries, {longest} at most. Send them in several requests.")
+    return body
+
+
+def may_be_cached(question: Mapping[str, Any]) -> bool:
+    """Return whether LiteLLM's cache tells a question from every other one, and is worth asking."""
+    asked = question.get("input")
+    short = not isinstance(asked, list) or len(asked) <= _MAX_CACHED_ITEMS
+    return short and not any(name in question for name in _NOT_IN_CACHE_KEYS)
 
 
 def without_order_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
