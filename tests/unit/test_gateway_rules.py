@@ -283,7 +283,9 @@ def test_within_a_request_a_log_record_keeps_no_text() -> None:
         }
     )
     record.error = "planted"
-    contextvars.copy_context().run(lambda: (note_caller(Caller("app")), WithoutQuestions().filter(record)))
+    request = contextvars.copy_context()
+    request.run(note_caller, Caller("app"))
+    request.run(WithoutQuestions().filter, record)
     assert record.getMessage() == "router.go litellm_call_id=abc-1"
     assert "planted" not in str(vars(record))
 
