@@ -112,10 +112,8 @@ def test_the_values_of_all_processes_add_up() -> None:
     assert found["ci"]["spent_usd"] == 0.501
 
 
-def test_what_nobody_counted_is_not_zero() -> None:
-    assert spend([], [], [], [])["openai"]["spent_usd"] is None
-    page = status_page(result([[], [], [], []]))
-    assert "openai     not counted" in page
+def test_a_provider_without_a_budget_is_counted_too() -> None:
+    assert spend([], ["0.25"], [], [])["openai"]["spent_usd"] == 0.25
 
 
 def test_the_limit_itself_is_used_up() -> None:

@@ -209,9 +209,6 @@ def spend_report(watched: Watched, answers: Sequence[Any] | None) -> dict[str, l
     found: dict[str, list[dict[str, Any]]] = {PROVIDER: [], CLIENT: []}
     for position, account in enumerate(watched.accounts):
         spent = None if answers is None else _sum(account, answers[position])
-        if spent == 0 and account.kind == PROVIDER and account.monthly_budget_usd is None:
-            # The hooks count for budgets, so nothing there may mean that nobody counted.
-            spent = None
         found[account.kind].append(_account_report(account, spent))
     return {"providers": found[PROVIDER], "clients": found[CLIENT]}
 

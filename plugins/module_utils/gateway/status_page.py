@@ -35,8 +35,7 @@ def _providers(found: Mapping[str, Any]) -> list[str]:
     rows = [
         (
             item["name"],
-            # Of a provider without a budget nobody may have counted anything.
-            _spent(item, status.UNKNOWN if not found["redis"]["reachable"] else "not counted"),
+            _spent(item, status.UNKNOWN),
             _usd(item["monthly_budget_usd"]),
             _left(item),
             _limit(item),
