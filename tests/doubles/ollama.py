@@ -40,6 +40,8 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.ollama.image."
 PULL_TICK_SECONDS = 0.06
+# What the template of a chat puts around each message.
+TOKENS_OF_A_MESSAGE = 4
 # Go's largest duration, 292 years: what Ollama adds to the clock for a model that is kept for ever.
 LONGEST_DURATION_SECONDS = (2**63 - 1) / 1e9
 NO_SUCH_MODEL = "pull model manifest: file does not exist"
@@ -497,6 +499,18 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+", text)
 
 
+def newest_that_fit(texts: list[str], context: int) -> list[str]:
+    """Cut the oldest words until `texts` fit a context in tokens, without a word about it: as Ollama does."""
+    fitting: list[str] = []
+    room = context
+    for text in reversed(texts):
+        room = max(0, room - TOKENS_OF_A_MESSAGE)
+        words = pieces(text)[-room:] if room else []
+        room -= len(words)
+        fitting.insert(0, "".join(words))
+    return fitting
+
+
 def unit_vector(text: str, dimensions: int) -> list[float]:
     """A vector of length 1 that depends on `text` alone, in 32-bit floats as Ollama computes them."""
     raw = struct.unpack(f"<{dimensions}I", hashlib.shake_256(text.encode()).digest(4 * dimensions))
@@ -694,14 +708,18 @@ class Machine:
         text = self.layer_text(model, "params")
         return dict(json.loads(text)) if text else {}
 
+    def context_of(self, model: HeldModel, body: Json) -> int:
+        """Tokens that the model's context holds for a request: what it asks for, else the model, else the server."""
+        options = {**self.parameters(model), **(body.get("options") or {})}
+        return min(int(options.get("num_ctx") or self.settings.context_length), int(model.config["context_length"]))
+
     @contextmanager
     def in_memory(self, model: HeldModel, body: Json) -> Iterator[float]:
         """Hold `model` in memory while a request uses it; gives the seconds it took to load."""
         key = model.name.folded
         asked = body.get("keep_alive")
         keep_alive = None if asked is None else keep_alive_seconds(asked)
-        options = {**self.parameters(model), **(body.get("options") or {})}
-        context = min(int(options.get("num_ctx") or self.settings.context_length), int(model.config["context_length"]))
+        context = self.context_of(model, body)
         with self._lock:
             self._forget_expired()
             loaded = self._loaded.get(key)
@@ -748,12 +766,14 @@ class Machine:
         while idle and len(self._loaded) >= self.settings.max_loaded_models:
             del self._loaded[idle.pop(0)]
 
-    def generate(self, asked: str, prompts: list[str], last: str, thinks: bool, limit: int, load: float) -> Generation:
+    def generate(
+        self, asked: str, prompts: list[str], last: str, thinks: bool, limit: int, context: int, load: float
+    ) -> Generation:
         """The answer of the model called `asked` to the last message; `limit` tokens at most when above 0."""
         excerpt = " ".join(last.split())[:200]
         thinking = pieces("The user wrote something, so an answer is due.") if thinks else []
         content = pieces(f"This is {asked} speaking through the Ollama stand-in. You wrote: {excerpt}")
-        prompt_tokens = sum(len(pieces(prompt)) + 4 for prompt in prompts)
+        prompt_tokens = min(context, sum(len(pieces(prompt)) + TOKENS_OF_A_MESSAGE for prompt in prompts))
         if 0 < limit < len(thinking) + len(content):
             return Generation(prompt_tokens, thinking[:limit], content[: max(0, limit - len(thinking))], "length", load)
         return Generation(prompt_tokens, thinking, content, "stop", load)
@@ -1111,11 +1131,12 @@ class OllamaHandler(BaseHTTPRequestHandler):
     def _generation(
         self, model: HeldModel, asked: str, messages: list[Json], thinks: bool, body: Json, load: float
     ) -> Generation:
-        texts = [message_text(message.get("content")) for message in messages]
+        context = self.machine.context_of(model, body)
+        texts = newest_that_fit([message_text(message.get("content")) for message in messages], context)
         users = [text for text, message in zip(texts, messages, strict=True) if message.get("role") == "user"]
         options = {**self.machine.parameters(model), **(body.get("options") or {})}
         limit = int(options.get("num_predict") or 0)
-        return self.machine.generate(asked, texts, users[-1] if users else "", thinks, limit, load)
+        return self.machine.generate(asked, texts, users[-1] if users else "", thinks, limit, context, load)
 
     def _generate(self, exchange: Exchange) -> None:
         body = exchange.body
@@ -1224,29 +1245,37 @@ class OllamaHandler(BaseHTTPRequestHandler):
             options = {"options": {"num_predict": body["max_tokens"]}} if body.get("max_tokens") else {}
             generation = self._generation(model, asked, messages, thinks, options, load)
             head = openai_head("chatcmpl", asked, "chat.completion")
+            call = called_tool(body.get("tools"), messages)
             if body.get("stream"):
-                chunks = self._openai_chat_chunks(head, generation, wants_usage(body))
+                chunks = self._openai_chat_chunks(head, generation, call, wants_usage(body))
                 self._stream("text/event-stream", chunks, max(1, generation.tokens // 2) if exchange.cut else None)
                 return
             self._pace(generation.tokens)
-            message = {"role": "assistant", "content": "".join(generation.content)}
+            message: Json = {"role": "assistant", "content": "".join(generation.content)}
             if generation.thinking:
                 message["reasoning"] = "".join(generation.thinking)
             choice = {"index": 0, "message": message, "finish_reason": generation.done_reason}
+            if call:
+                message.update(content="", tool_calls=[call])
+                choice["finish_reason"] = "tool_calls"
             self._send_json(200, {**head, "choices": [choice], "usage": openai_usage(generation)}, exchange.cut)
 
-    def _openai_chat_chunks(self, head: Json, generation: Generation, usage: bool) -> Iterator[bytes]:
+    def _openai_chat_chunks(
+        self, head: Json, generation: Generation, call: Json | None, usage: bool
+    ) -> Iterator[bytes]:
         head = {**head, "object": "chat.completion.chunk"}
 
         def chunk(delta: Json, finish: str | None) -> bytes:
             choice = {"index": 0, "delta": {"role": "assistant", "content": "", **delta}, "finish_reason": finish}
             return server_event({**head, "choices": [choice]})
 
-        for key, texts in (("reasoning", generation.thinking), ("content", generation.content)):
+        for key, texts in (("reasoning", generation.thinking), ("content", [] if call else generation.content)):
             for text in texts:
                 self._pace(1)
                 yield chunk({key: text}, None)
-        yield chunk({}, generation.done_reason)
+        if call:
+            yield chunk({"tool_calls": [call]}, None)
+        yield chunk({}, "tool_calls" if call else generation.done_reason)
         if usage:
             yield server_event({**head, "choices": [], "usage": openai_usage(generation)})
         yield b"data: [DONE]\n\n"
@@ -1372,6 +1401,26 @@ def openai_head(prefix: str, model: str, kind: str) -> Json:
         "model": model,
         "system_fingerprint": "fp_ollama",
     }
+
+
+def called_tool(tools: object, messages: list[Json]) -> Json | None:
+    """The call of the first offered tool that the last message names, with arguments of the types it asks for, or None.
+
+    `tool_choice` counts as little here as in Ollama.
+    """
+    text = message_text(messages[-1].get("content"))
+    for tool in tools if isinstance(tools, list) else []:
+        function = tool.get("function") or {}
+        if not function.get("name") or str(function["name"]) not in text:
+            continue
+        properties = (function.get("parameters") or {}).get("properties") or {}
+        number = re.search(r"(?<!\w)\d+(?!\w)", text)
+        samples = {"integer": int(number[0]) if number else 1, "boolean": True, "array": [], "object": {}}
+        samples["number"] = samples["integer"]
+        arguments = {name: samples.get(str(schema.get("type")), "text") for name, schema in properties.items()}
+        call = {"name": function["name"], "arguments": json.dumps(arguments)}
+        return {"id": f"call_{sha256_hex(text.encode())[:8]}", "index": 0, "type": "function", "function": call}
+    return None
 
 
 def openai_usage(generation: Generation) -> Json:

@@ -57,6 +57,8 @@ MODELS = {
     OPENAI: ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small", "text-embedding-3-large"),
     ANTHROPIC: ("claude-opus-4-5", "claude-haiku-4-5"),
 }
+# A question that says how long the answer takes.
+PACED = re.compile(r"(?P<words>[0-9]+) words, one every (?P<milliseconds>[0-9]+) ms")
 # Request fields that hold what a user wrote; only their size is remembered.
 PROMPT_FIELDS = frozenset({"messages", "input", "prompt", "system", "instructions", "tools", "suffix", "prediction"})
 
@@ -201,6 +203,7 @@ class Ledger:
             self._models: Counter[str] = Counter()
             self._providers: Counter[str] = Counter()
             self._statuses: Counter[str] = Counter()
+            self._keys: Counter[str] = Counter()
             self._last: dict[str, Json] = {}
 
     def set_fault(self, body: Json) -> None:
@@ -232,6 +235,11 @@ class Ledger:
                     del self._faults[key]
             return fault
 
+    def count_key(self, place: int) -> None:
+        """Note which of the accepted keys, counted from 1, a request came with."""
+        with self._lock:
+            self._keys[str(place)] += 1
+
     def count(self, provider: str, path: str, body: Json) -> None:
         """Note that a request came in, whatever becomes of it."""
         with self._lock:
@@ -255,6 +263,7 @@ class Ledger:
                 "models": dict(self._models),
                 "providers": dict(self._providers),
                 "statuses": dict(self._statuses),
+                "keys": dict(self._keys),
                 "last": dict(self._last),
                 "faults": {provider: fault.report() for provider, fault in self._faults.items()},
             }
@@ -268,6 +277,8 @@ class Answer:
     prompt_tokens: int
     pieces: tuple[str, ...]
     clipped: bool
+    pace: float | None
+    """Seconds for each piece, where the question asks for it."""
 
     @property
     def text(self) -> str:
@@ -301,9 +312,13 @@ def answer_to(body: Json, messages: list[Json], extra: str, limit: int | None) -
     excerpt = " ".join(users[-1].split())[:200] if users else ""
     model = str(body.get("model"))
     said = pieces(f"This is {model} speaking through the provider stand-in. You wrote: {excerpt}")
+    pace = None
+    if asked := PACED.search(excerpt):
+        said += [f" {number}" for number in range(len(said) + 1, int(asked["words"]) + 1)]
+        pace = int(asked["milliseconds"]) / 1000
     prompt_tokens = sum(len(pieces(text)) + 4 for text in texts) + len(pieces(extra))
     clipped = limit is not None and 0 < limit < len(said)
-    return Answer(model, prompt_tokens, tuple(said[:limit] if clipped else said), clipped)
+    return Answer(model, prompt_tokens, tuple(said[:limit] if clipped else said), clipped, pace)
 
 
 def unit_vector(text: str, dimensions: int) -> list[float]:
@@ -573,8 +588,11 @@ class ProviderHandler(BaseHTTPRequestHandler):
         key = (self.headers.get("x-api-key") or "") if dialect == ANTHROPIC else bearer
         if not key:
             raise missing_key(dialect)
-        if not any(hmac.compare_digest(key.encode(), accepted.encode()) for accepted in self.server.keys):
-            raise wrong_key(dialect)
+        for place, accepted in enumerate(self.server.keys, start=1):
+            if hmac.compare_digest(key.encode(), accepted.encode()):
+                self.server.ledger.count_key(place)
+                return
+        raise wrong_key(dialect)
 
     def _survives(self, exchange: Exchange, fault: Fault) -> bool:
         """Suffer what a fault does before the answer; say whether there is to be an answer at all."""
@@ -626,8 +644,11 @@ class ProviderHandler(BaseHTTPRequestHandler):
     def _send_error(self, dialect: str, error: ApiError) -> None:
         self._send_json(error.status, error.body(dialect), error.retry_after)
 
+    def _pace(self, answer: Answer) -> float:
+        return self.server.chunk_seconds if answer.pace is None else answer.pace
+
     def _send_whole(self, exchange: Exchange, answer: Answer, body: Json) -> None:
-        self.server.stopping.wait(self.server.chunk_seconds * answer.tokens)
+        self.server.stopping.wait(self._pace(answer) * answer.tokens)
         self._send_json(200, body, cut=exchange.fault is not None and exchange.fault.kind == "cut")
 
     def _stream(self, exchange: Exchange, answer: Answer, events: Iterator[bytes]) -> None:
@@ -639,8 +660,9 @@ class ProviderHandler(BaseHTTPRequestHandler):
         self.end_headers()
         fault = exchange.fault if exchange.fault is not None and exchange.fault.middle else None
         last = max(2, answer.tokens // 2)
+        pace = self._pace(answer)
         for sent, content in enumerate(events, start=1):
-            self.server.stopping.wait(self.server.chunk_seconds)
+            self.server.stopping.wait(pace)
             self._write_chunk(content)
             if fault is not None and sent == last:
                 self._break_stream(exchange, fault)

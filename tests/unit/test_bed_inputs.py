@@ -20,11 +20,13 @@ from bed.commands import Refused
 from bed.images import Builder, Image, image_list, references, wheel_command, with_parents
 from bed.layout import Layout
 from bed.progress import Progress
-from bed.registry import PublicImage, pinned, public_images, pushed_digest
+from bed.registry import PublicImage, Registry, pinned, public_images, pushed_digest, read_pushed, variant_of
 from bed.secrets_file import PROVIDER_KEYS, ensure_secrets, random_secrets
 from bed.seed import seed_name
 from bed.services import Service
-from bed.up import PUBLIC_IMAGES, Bed, choose_mode, registry_in_reach
+from bed.up import PUBLIC_IMAGES, VARIANTS, Bed, choose_mode, registry_in_reach
+
+from plugins.module_utils.catalog.images import version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -68,7 +70,7 @@ class TestImages:
         assert changed_by(layout, layout.images / "redis" / "Dockerfile", "ARG BASE") == {"redis"}
         assert changed_by(layout, layout.doubles / "ollama.py", "pass") == {"ollama", "doubles"}
         assert changed_by(layout, layout.images / "python" / "Dockerfile", "ARG BASE") == {
-            *("python:trixie", "litellm", "ollama", "doubles"),
+            *("python:trixie", "litellm", "litellm-next", "litellm-broken", "ollama", "doubles"),
         }
 
     def test_a_box_trusts_the_present_authority(self, layout: Layout) -> None:
@@ -130,6 +132,14 @@ llm_images:
             "digest": DIGEST,
         }
         assert pins["llm_images"]["redis"]["digest"] == "sha256:declared"
+
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_a_variant_is_another_tag_that_the_security_floor_lets_pass(self, variant: str) -> None:
+        declared = public_images((ROOT / "group_vars/all/images.yml").read_text())["litellm"]
+        other = variant_of(replace(declared, digest=DIGEST), variant)
+        assert (other.repository, other.digest) == (declared.repository, "")
+        assert other.tag == f"{declared.tag}-{variant}"
+        assert version_of(other.tag) == version_of(declared.tag)
 
     def test_every_image_that_users_run_is_built(self) -> None:
         assert set(PUBLIC_IMAGES) == set(public_images((ROOT / "group_vars/all/images.yml").read_text()))
@@ -303,3 +313,50 @@ class TestUpstream:
         }
         assert started == ["llm-bed-doubles"]
         assert public_images(layout.pins.read_text()) == declared
+
+
+class TestServing:
+    def test_variants_are_pushed_beside_the_image_and_have_pins_of_their_own(
+        self, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pushes: list[tuple[str, str]] = []
+        held: dict[str, str] = {}
+
+        def push(_: Registry, local: str, image: PublicImage) -> str:
+            pushes.append((local.partition(":")[0], image.reference))
+            held[image.reference] = f"sha256:{len(held):064}"
+            return held[image.reference]
+
+        layout.tls.mkdir(parents=True)
+        (layout.tls / "server.pem").write_text("certificate")
+        ensure_secrets(layout)
+        monkeypatch.setattr("bed.images.remove_outdated", lambda _: 0)
+        monkeypatch.setattr("bed.up.ensure_service", lambda _: False)
+        monkeypatch.setattr("bed.up.ensure_volume", void)
+        monkeypatch.setattr("bed.seed.is_ready", lambda *_: True)
+        monkeypatch.setattr(Registry, "digest_of", lambda _, image: held.get(image.reference))
+        monkeypatch.setattr(Registry, "push", push)
+        images = image_list(layout)
+        built = set(references(images).values())
+        monkeypatch.setattr("bed.images.present", lambda: built)
+        declared = public_images((ROOT / "group_vars/all/images.yml").read_text())
+        tag = declared["litellm"].reference
+
+        def make() -> None:
+            Bed(layout, Progress(io.StringIO()), images, references(images), declared).make("test")
+
+        make()
+        assert set(pushes) > {("llm-bed/litellm", tag), ("llm-bed/litellm-next", f"{tag}-next")}
+        plain = yaml.safe_load(layout.pins.read_text())["llm_images"]
+        for variant in ("next", "broken"):
+            pins = yaml.safe_load(layout.pins_of(variant).read_text())["llm_images"]
+            assert pins.pop("litellm")["digest"] == held[f"{tag}-{variant}"]
+            assert pins == {name: image for name, image in plain.items() if name != "litellm"}
+        assert set(read_pushed(layout)) == {*PUBLIC_IMAGES, "litellm-next", "litellm-broken"}
+        pushed_once = len(pushes)
+        make()
+        assert len(pushes) == pushed_once == 6
+
+
+def void(*_: object) -> None:
+    """Does nothing."""

@@ -656,3 +656,49 @@ def test_serve_runs_from_the_environment_and_stops_on_sigterm(tmp_path: Path) ->
 def test_serve_says_when_the_port_is_taken(box: Box, tmp_path: Path) -> None:
     result = run(["serve"], OLLAMA_HOST=f"127.0.0.1:{box.port}", HOME=str(tmp_path))
     assert (result.returncode, "listen tcp" in result.stderr) == (1, True)
+
+
+def test_a_prompt_longer_than_the_context_is_cut_from_the_front_without_a_word(box: Box) -> None:
+    box.pull(CHAT)
+    box.lines("/api/create", model="short", **{"from": CHAT}, parameters={"num_ctx": 300})
+    long = " ".join(f"word{number}" for number in range(1000))
+    messages = [{"role": "user", "content": "first question"}, {"role": "user", "content": f"{long} and the end"}]
+    answer = box.post("/v1/chat/completions", model="short", messages=messages)[1]
+    assert answer["usage"]["prompt_tokens"] == 300
+    assert "You wrote: word707 word708" in answer["choices"][0]["message"]["content"]
+    whole = box.post("/v1/chat/completions", model=CHAT, messages=messages)[1]
+    assert whole["usage"]["prompt_tokens"] == 1003 + 2 + 2 * 4
+
+
+def test_the_context_of_a_derived_model_wins_over_the_servers(box: Box) -> None:
+    box.pull(CHAT)
+    box.lines("/api/create", model="short", **{"from": CHAT}, parameters={"num_ctx": 300})
+    box.post("/api/generate", model="short", keep_alive=-1)
+    box.post("/api/generate", model=CHAT)
+    loaded = {entry["name"]: entry for entry in box.ask("GET", "/api/ps")[1]["models"]}
+    assert (loaded["short:latest"]["context_length"], loaded[CHAT]["context_length"]) == (300, 4096)
+    assert int(loaded["short:latest"]["expires_at"][:4]) > 2200
+    assert loaded["short:latest"]["digest"] != loaded[CHAT]["digest"]
+
+
+def test_a_model_that_can_calls_the_tool_that_the_question_names(box: Box) -> None:
+    box.pull(CHAT, "neural-chat")
+    properties = {"value": {"type": "integer"}, "unit": {"type": "string"}, "exact": {"type": "boolean"}}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
+        for name in ("other", "report")
+    ]
+    question = [{"role": "user", "content": "Call report with 7. (a1b2)"}]
+    answer = box.post("/v1/chat/completions", model=CHAT, messages=question, tools=tools)[1]["choices"][0]
+    assert answer["finish_reason"] == "tool_calls"
+    (call,) = answer["message"]["tool_calls"]
+    assert call["function"]["name"] == "report"
+    assert json.loads(call["function"]["arguments"]) == {"value": 7, "unit": "text", "exact": True}
+    events = box.events("/v1/chat/completions", model=CHAT, messages=question, tools=tools)
+    deltas = [event["choices"][0] for event in events]
+    assert [delta["delta"]["tool_calls"] for delta in deltas if "tool_calls" in delta["delta"]] == [[call]]
+    assert deltas[-1]["finish_reason"] == "tool_calls"
+    plain = box.post("/v1/chat/completions", model=CHAT, messages=user("hello"), tools=tools)[1]["choices"][0]
+    assert (plain["finish_reason"], "tool_calls" in plain["message"]) == ("stop", False)
+    refused = box.post("/v1/chat/completions", model="neural-chat", messages=question, tools=tools)
+    assert (refused[0], "does not support tools" in refused[1]["error"]["message"]) == (400, True)

@@ -161,6 +161,22 @@ def test_openai_chat_stream_reports_usage_only_when_asked(cloud: Cloud, usage: b
     assert text == whole["choices"][0]["message"]["content"]
 
 
+def test_a_question_says_how_long_the_answer_takes(cloud: Cloud) -> None:
+    asked = [{"role": "user", "content": "Question 7: 30 words, one every 5 ms."}]
+    begin = time.monotonic()
+    whole = cloud.openai("/v1/chat/completions", {"model": "m", "messages": asked})[1]
+    seconds = time.monotonic() - begin
+    text = whole["choices"][0]["message"]["content"]
+    assert "You wrote: Question 7: 30 words, one every 5 ms." in text
+    assert text.endswith(" 28 29 30")
+    assert whole["usage"]["completion_tokens"] == 30
+    assert 0.15 <= seconds < 2
+    found = cloud.stream("/v1/chat/completions", {"model": "m", "messages": asked}, OPENAI_HEADERS)
+    spoken = [data["choices"][0]["delta"].get("content", "") for _, data in found[:-1]]
+    assert "".join(spoken) == text
+    assert len([piece for piece in spoken if piece]) == 30
+
+
 def test_openai_embeddings(cloud: Cloud) -> None:
     request = {"model": "text-embedding-3-small", "input": ["a", "b", "a"]}
     body = cloud.openai("/v1/embeddings", request)[1]
@@ -262,6 +278,7 @@ def test_counters_remember_no_prompt(cloud: Cloud) -> None:
     assert report["statuses"] == {"200": 3, "401": 1}
     assert report["last"]["/v1/messages"]["max_tokens"] == 100
     assert report["last"]["/v1/embeddings"]["input"] == {"items": 1, "characters": 7}
+    assert report["keys"] == {"2": 3}
     text = json.dumps(report)
     assert "sea" not in text
     assert KEY not in text

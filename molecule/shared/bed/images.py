@@ -61,6 +61,8 @@ def image_list(layout: Layout) -> dict[str, Image]:
         Image("slim:trixie", None),
         Image("python:trixie", "slim:trixie", layout.images / "python"),
         Image("litellm", "python:trixie", layout.images / "litellm"),
+        Image("litellm-next", "litellm", layout.images / "litellm-next"),
+        Image("litellm-broken", "litellm", layout.images / "litellm-broken"),
         Image("registry", "slim:trixie", layout.images / "registry"),
         Image("redis", "slim:trixie", layout.images / "redis"),
         Image("caddy", "slim:trixie", layout.images / "caddy"),

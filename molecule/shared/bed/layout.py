@@ -68,6 +68,10 @@ class Layout:
         """Extra variables: the images a box is to run, by digest."""
         return self.state / "pins.yml"
 
+    def pins_of(self, variant: str) -> Path:
+        """Extra variables like `pins`, with a variant of an image in place of the image."""
+        return self.state / f"pins-{variant}.yml"
+
     @property
     def secrets(self) -> Path:
         """Extra variables: random values for the vault."""

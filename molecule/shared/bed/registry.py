@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -48,6 +48,11 @@ def public_images(text: str) -> dict[str, PublicImage]:
         name: PublicImage(entry["repository"], str(entry["tag"]), entry.get("digest") or "")
         for name, entry in declared.items()
     }
+
+
+def variant_of(image: PublicImage, variant: str) -> PublicImage:
+    """The image beside this one that stands for another version; only its own digest counts."""
+    return replace(image, tag=f"{image.tag}-{variant}", digest="")
 
 
 def pinned(images: dict[str, PublicImage], digests: dict[str, str]) -> dict[str, Any]:

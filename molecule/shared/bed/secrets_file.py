@@ -14,6 +14,7 @@ from bed.layout import Layout
 LENGTH = 48
 PROVIDER_KEYS = (
     "vault_openai_api_key",
+    "vault_openai_api_next_key",
     "vault_anthropic_api_key",
     "vault_together_ai_api_key",
     "vault_server_api_key",
@@ -38,6 +39,15 @@ CLIENT_KEYS = tuple(
         "workshop",
         "alice",
         "bob",
+        "short_1",
+        "short_1_next",
+        "short_2",
+        "short_3",
+        "stream_1",
+        "stream_2",
+        "stream_3",
+        "long_1",
+        "long_2",
     )
 )
 
@@ -46,6 +56,7 @@ def random_secrets() -> dict[str, str]:
     """A fresh value for every secret the gateway needs; the provider stand-ins accept the provider keys."""
     return {
         "vault_litellm_master_key": f"sk-{_random()}",
+        "vault_litellm_master_next_key": f"sk-{_random()}",
         "vault_redis_password": _random(),
         **{name: f"sk-{_random()}" for name in (*PROVIDER_KEYS, *CLIENT_KEYS)},
     }

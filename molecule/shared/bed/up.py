@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -37,6 +38,9 @@ MODES = TEST, UPSTREAM, AUTO = "test", "upstream", "auto"
 BOX_IMAGES = ("box-docker:trixie", "box-bare:trixie", "box-bare:bookworm")
 PUBLIC_IMAGES = ("litellm", "redis", "ollama", "caddy")
 """Built here, and served under the public names of `llm_images`."""
+
+VARIANTS = {"next": "litellm", "broken": "litellm"}
+"""Other versions of public images, served beside them under a tag that ends in the variant's name."""
 
 PROBE_URLS = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 PROBE_SECONDS = 3.0
@@ -110,6 +114,7 @@ class Bed:
         self._builder = image_files.Builder(layout, progress, images, refs)
         self._registry = registry_images.Registry(layout, progress)
         self._digests: dict[str, str] = {}
+        self._memory = threading.Lock()
 
     def make(self, mode: str) -> None:
         """Runs what is missing, independent tasks at the same time. Raises CommandFailed."""
@@ -120,6 +125,7 @@ class Bed:
             self._write_pins()
         else:
             tasks |= self._serve_tasks(tasks)
+            tasks |= self._variant_tasks(tasks)
         run_tasks(tasks, WORKERS)
         with self._progress.step("removing outdated images"):
             removed = image_files.remove_outdated(self._refs.values())
@@ -147,6 +153,14 @@ class Bed:
         tasks["seed"] = Task(self._seed, ("pins", *_only(built, "box-docker:trixie")))
         return tasks
 
+    def _variant_tasks(self, others: dict[str, Task]) -> dict[str, Task]:
+        """Declared last, so that the seed, which takes long, never waits for them."""
+        tasks = {}
+        for variant, name in VARIANTS.items():
+            needs = ("pins", *_only(others, f"{name}-{variant}"))
+            tasks[f"pins {variant}"] = Task(partial(self._serve_variant, name, variant), needs)
+        return tasks
+
     def _start_doubles(self) -> None:
         service = doubles_service(self._layout, self._refs["doubles"], self._layout.provider_keys)
         if ensure_service(service):
@@ -159,18 +173,35 @@ class Bed:
             self._progress.say("image registry started")
 
     def _push(self, name: str) -> None:
-        image, local = self._published[name], self._refs[name]
-        pushed = registry_images.read_pushed(self._layout).get(name)
+        self._digests[name] = self._pushed(name, self._published[name])
+
+    def _pushed(self, name: str, image: registry_images.PublicImage) -> str:
+        """The digest of a built image in the registry, which has it afterwards. Raises CommandFailed."""
+        local = self._refs[name]
+        with self._memory:
+            pushed = registry_images.read_pushed(self._layout).get(name)
         held = self._registry.digest_of(image)
-        if pushed is None or pushed != {"image": local, "digest": held}:
+        if held is None or pushed != {"image": local, "digest": held}:
             held = self._registry.push(local, image)
-        self._digests[name] = str(held)
+        return held
 
     def _write_pins(self) -> None:
         pins = registry_images.pinned(self._published, self._digests)
         self._layout.pins.write_text(yaml.safe_dump(pins, sort_keys=False))
-        pushed = {name: {"image": self._refs[name], "digest": digest} for name, digest in self._digests.items()}
-        if pushed:
+        for name, digest in self._digests.items():
+            self._remember_pushed(name, digest)
+
+    def _serve_variant(self, name: str, variant: str) -> None:
+        image = registry_images.variant_of(self._published[name], variant)
+        digest = self._pushed(f"{name}-{variant}", image)
+        self._remember_pushed(f"{name}-{variant}", digest)
+        pins = registry_images.pinned({**self._published, name: image}, {**self._digests, name: digest})
+        self._layout.pins_of(variant).write_text(yaml.safe_dump(pins, sort_keys=False))
+
+    def _remember_pushed(self, name: str, digest: str) -> None:
+        with self._memory:
+            pushed = registry_images.read_pushed(self._layout)
+            pushed[name] = {"image": self._refs[name], "digest": digest}
             self._layout.pushed.write_text(json.dumps(pushed, indent=1))
 
     def _seed(self) -> None:
