@@ -1,7 +1,7 @@
 # The verbs of this project. Each prints the command it runs.
 
 INVENTORY ?= inventory/homelab.yml
-SCENARIOS ?= default bare routing examples
+SCENARIOS ?= default bare routing examples switch
 # More words for ansible-playbook, such as -K where sudo asks for a password.
 ARGS ?=
 
@@ -10,7 +10,7 @@ TOOLS := .venv/complete
 PLAY := ansible-playbook -i $(INVENTORY)$(if $(ARGS), $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast scenarios check apply verify status drill secrets client lint docs lock bench clean
+.PHONY: help demo test fast scenarios check apply models rollback verify status drill secrets client lint docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,7 +32,13 @@ check: $(TOOLS) ## Show what apply would change, without changing it
 apply: $(TOOLS) ## Put the gateway on its box
 	$(PLAY) playbooks/site.yml --diff
 
-verify: $(TOOLS) ## Ask the running gateway real questions; MODEL=name asks that one alone
+models: $(TOOLS) ## Switch models: the short way from an edited catalog to answers
+	$(PLAY) playbooks/models.yml --diff
+
+rollback: $(TOOLS) ## Go back to the state before the last change
+	$(PLAY) playbooks/rollback.yml --diff
+
+verify: $(TOOLS) ## Ask the running gateway real questions; MODEL=name asks that one alone, in depth
 	$(PLAY) playbooks/verify.yml$(if $(MODEL), -e '{"verify_models": ["$(MODEL)"]}')
 
 status: $(TOOLS) ## Show spend, open breakers and containers
@@ -62,8 +68,8 @@ docs: $(TOOLS) ## Write the pages of the roles anew from their contracts
 lock: $(TOOLS) ## Pin the newest tools, with hashes
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --upgrade requirements.in --output-file requirements.txt
 
-bench: $(TOOLS) ## Measure the speed of a run, as ratios
-	scripts/bench
+bench: $(TOOLS) ## Measure runs, a switch and the load it bears, as ratios; PART=runs, switch or load measures that alone
+	scripts/bench$(if $(PART), --part $(PART))
 
 clean: $(TOOLS) ## Remove everything that demo and test left on this machine, and the tools
 	python molecule/shared/bed clean

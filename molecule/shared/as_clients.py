@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import on_boxes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from testinfra.host import Host
 
@@ -75,7 +75,8 @@ def ask_as(
     port: int = 4000,
 ) -> Answer:
     """Ask as a client; the body of a GET is None."""
-    command = ["curl", "-sS", "-m", "60", "-D", "-", "-w", "\n%{time_total}", f"http://127.0.0.1:{port}{path}"]
+    url = f"{on_boxes.gateway(port)}{path}"
+    command = [*on_boxes.CURL, "-sS", "-m", "60", "-D", "-", "-w", "\n%{time_total}", url]
     for header in (f"Authorization: Bearer {key_of(client)}", *headers):
         command += ["-H", header]
     if method is not None:
@@ -109,26 +110,6 @@ def ask_at_once(host: Host, client: str, model: str, times: int) -> list[Answer]
     """Ask at the same time."""
     with ThreadPoolExecutor(times) as pool:
         return list(pool.map(lambda _: ask_as(host, client, question(model)), range(times)))
-
-
-def wait_until(happens: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait for something; return after how many seconds it happened.
-
-    Raises:
-        AssertionError: it did not happen in time.
-    """
-    begin = time.monotonic()
-    while not happens():
-        assert time.monotonic() - begin < seconds, f"{what}: not within {seconds} s"
-        time.sleep(0.5)
-    return time.monotonic() - begin
-
-
-def wait_until_healthy(host: Host, *containers: str, seconds: float = 90) -> None:
-    """Wait until containers are healthy again."""
-    asked = f"docker inspect -f '{{{{.State.Health.Status}}}}' {' '.join(containers)}"
-    expected = ["healthy"] * len(containers)
-    wait_until(lambda: host.check_output(asked).split() == expected, seconds, f"{containers} healthy")
 
 
 def redis(host: Host, *command: str) -> str:

@@ -75,10 +75,10 @@ def backends(host: Host, client: str, model: str, times: int, port: int) -> list
     """Ask a model many questions as fast as one box can; return who answered each, or the status of an error."""
     body = json.dumps(as_clients.question(model, "Question NUMBER of many.", max_tokens=1))
     script = (
-        f"seq {times} | xargs -P 8 -I NUMBER curl -sS -m 60 -o /dev/null"
+        f"seq {times} | xargs -P 8 -I NUMBER {shlex.join(on_boxes.CURL)} -sS -m 60 -o /dev/null"
         " -w '%{http_code} %header{x-litellm-model-id}\\n'"
         f" -H @/run/asker -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-        f" http://127.0.0.1:{port}{as_clients.CHAT}"
+        f" {on_boxes.gateway(port)}{as_clients.CHAT}"
     )
     header = f"Authorization: Bearer {as_clients.key_of(client)}"
     host.check_output(f"install -m 0600 /dev/null /run/asker && printf %s '{header}' > /run/asker")

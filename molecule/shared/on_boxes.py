@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from testinfra.host import Host
 
@@ -23,8 +23,26 @@ ROOT = Path(__file__).parents[2]
 BED = ROOT / ".bed"
 REPLICAS = ("llm-gateway-litellm-1", "llm-gateway-litellm-2")
 CONTAINERS = ("llm-gateway-redis", "llm-gateway-ollama", *REPLICAS, "llm-gateway-ingress")
-GATEWAY = "http://127.0.0.1:4000"
+# On the box: the certificate of the authority that signs the gateway's.
+CA_FILE = "/var/lib/llm-gateway/ingress/caddy/pki/authorities/local/root.crt"
 KEY_HEADER = "/opt/llm-gateway/litellm/secrets/authorization.header"
+
+
+def encrypted() -> bool:
+    """Whether the scenario's gateway has a certificate; it has where the inventory says nothing of it."""
+    hosts = Path(os.environ.get("MOLECULE_SCENARIO_DIRECTORY", ROOT / "molecule/default")) / "inventory/hosts.yml"
+    boxes = yaml.safe_load(hosts.read_text()).get("gateway", {}).get("hosts", {})
+    return "off" not in [(variables or {}).get("llm_tls") for variables in boxes.values()]
+
+
+def gateway(port: int = 4000) -> str:
+    """Return the address at which a box asks its own gateway."""
+    return f"{'https' if encrypted() else 'http'}://127.0.0.1:{port}"
+
+
+GATEWAY = gateway()
+# What every question to the gateway begins with.
+CURL = ("curl", "--cacert", CA_FILE) if encrypted() else ("curl",)
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ def snapshot(host: Host) -> dict[str, str]:
         "files": host.check_output(
             "find /opt/llm-gateway /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort; "
             "find /opt/llm-gateway /var/lib/llm-gateway -printf '%p %M %U %G\\n' 2>/dev/null"
-            " | grep -v -e /redis/ -e partial | sort"
+            " | grep -v -e /redis/ -e /caddy/locks -e partial | sort"
         ),
         "containers": host.check_output("docker ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.Image}}' | sort"),
         "started": json.dumps(started_at(host)),
@@ -149,7 +167,7 @@ def ask(
     address: str = GATEWAY,
 ) -> tuple[int, dict[str, str], Any]:
     """Ask the gateway on the box; return status, headers (small letters) and the body, parsed when it is JSON."""
-    command = ["curl", "-sS", "-m", "60", "-D", "-", "--path-as-is", f"{address}{path}"]
+    command = [*CURL, "-sS", "-m", "60", "-D", "-", "--path-as-is", f"{address}{path}"]
     for header in headers:
         command += ["-H", header]
     if body is not None:
@@ -173,3 +191,24 @@ def provider_fault(host: Host, fault: str | None, **more: Any) -> None:
     body = json.dumps({"provider": "*", "fault": fault, **more})
     url = "http://providers.test:8080/_double/fault"
     host.check_output(f"curl -sSf -X POST {url} -H 'Content-Type: application/json' -d '{body}'")
+
+
+def wait_until(happens: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait for something; return after how many seconds it happened.
+
+    Raises:
+        AssertionError: it did not happen in time.
+    """
+    begin = time.monotonic()
+    while not happens():
+        assert time.monotonic() - begin < seconds, f"{what}: not within {seconds} s"
+        time.sleep(0.5)
+    return time.monotonic() - begin
+
+
+def wait_until_healthy(host: Host, *containers: str, seconds: float = 90) -> None:
+    """Wait until containers, or all of the gateway, are healthy: Docker looks at them only every few seconds."""
+    containers = containers or CONTAINERS
+    asked = f"docker inspect -f '{{{{.State.Health.Status}}}}' {' '.join(containers)}"
+    expected = ["healthy"] * len(containers)
+    wait_until(lambda: host.check_output(asked).split() == expected, seconds, f"{containers} healthy")

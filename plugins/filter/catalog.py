@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.template import accept_args_markers, accept_lazy_markers
 from jinja2 import Undefined as JinjaUndefined
 
-from ..module_utils.catalog import plan, prices, settings
+from ..module_utils.catalog import changes, plan, prices, settings
 from ..module_utils.catalog.fields import Undefined
 
 # The roles beside this plugin, in a checkout as in an installed collection.
@@ -24,12 +24,15 @@ PRICES_FILE = ROLES_DIR.parent / "plugins/module_utils/catalog/prices.json"
 _GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm|ingress)_[a-z_]+")
 # What a user edits for each part of the plan.
 _PLAN_SOURCES = {
+    "address": "llm_tls and llm_hosts",
     "gateway_policy": "llm_clients",
     "images": "llm_images",
     "images_to_hold": "llm_images",
     "litellm_config": "llm_models",
     "litellm_environment": "llm_providers",
+    "ollama_derived_models": "llm_models",
     "ollama_models": "llm_models",
+    "ollama_resident_models": "llm_models",
     "ports": "llm_port",
     "questions": "llm_models",
 }
@@ -64,6 +67,7 @@ def declaration(declared: Any) -> plan.Declaration:
         clients=settings.or_default("llm_clients", given["clients"]),
         images=given["images"],
         gateway_box=given["gateway_box"],
+        gateway_box_address=given.get("gateway_box_address", ""),
         gateway_boxes=tuple(given["gateway_boxes"]),
         ollama_boxes=tuple(given["ollama_boxes"]),
         ollama_address=given["ollama_address"],
@@ -135,9 +139,14 @@ def catalog_plan(declared: Any) -> dict[str, Any]:
         raise AnsibleFilterError(str(refused)) from refused
 
 
+def catalog_changes(questions: Any, deployed: str, models: Any, ask_paid: bool) -> dict[str, Any]:
+    """Return what the planned questions change against those of the box, in lines and names."""
+    return changes.catalog_changes(plain(questions), deployed, plain(models) or None, ask_paid=ask_paid)
+
+
 class FilterModule:
     """The filters of this file, for Ansible."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan}
+        return {"catalog_problems": catalog_problems, "catalog_plan": catalog_plan, "catalog_changes": catalog_changes}

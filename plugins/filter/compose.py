@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.compose import definition
+from ..module_utils.compose.log_end import log_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ def compose_definition(
     network: str,
     files: Mapping[str, Mapping[str, Any]],
     secrets: Mapping[str, Mapping[str, Any]],
+    update: str = definition.RECREATE,
 ) -> dict[str, Any]:
     """Return the Compose file of a project as one structure.
 
@@ -25,7 +27,8 @@ def compose_definition(
         AnsibleFilterError: a container lacks what every container must have.
     """
     try:
-        return definition.compose_definition(containers, project, network, definition.files_digest(files, secrets))
+        digest = definition.files_digest(files, secrets)
+        return definition.compose_definition(containers, project, network, digest, update)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 
@@ -35,4 +38,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"compose_definition": compose_definition}
+        return {"compose_definition": compose_definition, "log_end": log_end}

@@ -11,8 +11,11 @@ short_description: Ask a running LiteLLM gateway real questions
 description:
   - Asks a gateway from the box it runs on, and fails with all wrong answers in one list.
   - At the clients' address it checks liveliness, that requests without a key and with a wrong key are refused with
-    status 401, that the model list equals the catalog, one completion of each chat model, one streamed completion, and
-    one vector of each embedding model.
+    status 401, that administrative routes and requests for other hosts are not found, that the model list equals the
+    catalog, one completion of each chat model, one streamed completion, and one vector of each embedding model.
+  - A model whose declaration no earlier run has proved is tested in depth. A stream must arrive over time; a model with
+    C(tools) must call one; a prompt as long as the declared C(context) must reach it whole; the same text must give the
+    same vector.
   - At each replica's own address it checks readiness, that LiteLLM reaches Redis, and that it gives metrics.
   - Each answer must come from one of the model's own backends. Completions are asked with C(disable_fallbacks), so that
     a fallback does not hide a broken backend.
@@ -22,6 +25,16 @@ options:
     description: Address at which clients reach the gateway.
     type: str
     default: http://127.0.0.1:4000
+  connect_to:
+    description: IP address to connect to instead of the host in O(url), which stays the name for TLS and HTTP.
+    type: str
+    default: ""
+  ca_file:
+    description:
+      - File with the certificate of the authority that signed the gateway's.
+      - Empty for the authorities that the box trusts.
+    type: path
+    default: ""
   api_key:
     description: A key that may use every model.
     type: str
@@ -52,6 +65,22 @@ options:
       first_token_timeout:
         description: Seconds until the first token of a streamed answer. Without it O(models[].timeout) counts.
         type: float
+      context:
+        description: Tokens of question and answer that the model is declared to hold.
+        type: int
+      tools:
+        description: Whether the model is declared to call tools.
+        type: bool
+        default: false
+      resident:
+        description: Whether the model is kept loaded. Part of what is proved, not asked.
+        type: bool
+        default: false
+      fallbacks:
+        description: The models that answer in its place. Part of what is proved, not asked.
+        type: list
+        elements: str
+        default: []
       backends:
         description: What may answer for this model.
         type: list
@@ -67,10 +96,9 @@ options:
             type: str
             default: ""
   replicas:
-    description: The LiteLLM processes behind that address.
+    description: The LiteLLM processes behind that address. Without it O(replica_count) of them are looked up in Docker.
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Its name, for messages.
@@ -84,12 +112,30 @@ options:
         description: Command that shows its log.
         type: str
         default: ""
+  replica_count:
+    description: How many replicas there should be, for those that are looked up in Docker.
+    type: int
+  network:
+    description: The Docker network on which those are asked.
+    type: str
+    default: llm-gateway
   ask_paid:
-    description: Whether to ask models that cost money too.
+    description:
+      - Whether to ask models that cost money too.
+      - With it, such a model that O(only) names gets a prompt of its whole context as well.
     type: bool
     default: false
+  deep:
+    description:
+      - Which of the models that are asked are tested in depth. V(changed) means those without a proof in a receipt.
+      - Models that cost money are so only when O(only) names them.
+    type: str
+    choices: [changed, all, none]
+    default: changed
   only:
-    description: Names of the models to ask, also when they cost money. Empty asks all but those that cost money.
+    description:
+      - Names of the models to ask, in depth unless O(deep=none), also when they cost money.
+      - Empty asks all but those that cost money.
     type: list
     elements: str
     default: []
@@ -105,6 +151,51 @@ options:
     description: Whether each replica shall give metrics for Prometheus.
     type: bool
     default: true
+  ask_routes:
+    description: Whether administrative routes and requests for other hosts must not be found, as behind the ingress.
+    type: bool
+    default: true
+  exposed:
+    description: Sentences on what is wrong with what the box lets out, from M(homelab.llm_gateway.gateway_exposure).
+    type: list
+    elements: str
+    default: []
+  outside:
+    description: What other machines saw, from M(homelab.llm_gateway.gateway_outside).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      place:
+        description: Words for the machine.
+        type: str
+        required: true
+      addresses:
+        description: Where it looked.
+        type: list
+        elements: str
+        default: []
+      answering:
+        description: What answered.
+        type: list
+        elements: str
+        default: []
+      failures:
+        description: What is wrong.
+        type: list
+        elements: str
+        default: []
+      notes:
+        description: What could not be told.
+        type: list
+        elements: str
+        default: []
+  receipts_dir:
+    description:
+      - Folder of the receipts, made for its owner alone. The last 20 are kept. Empty writes and reads none.
+      - A receipt is no change of the box, so RV(ignore:changed) stays false.
+    type: path
+    default: ""
   redis_timeout:
     description:
       - Seconds to ask until every replica reaches Redis.
@@ -116,7 +207,7 @@ options:
     type: str
     default: ""
 notes:
-  - Supports C(check_mode). It only asks, and asks the same in check mode; the questions cost tokens there too.
+  - Supports C(check_mode). It asks the same in check mode, where the questions cost tokens too, but writes no receipt.
   - The key, and whatever looks like one in an answer, is left out of all output.
 author:
   - LLM gateway authors (@homelab)
@@ -125,15 +216,17 @@ author:
 EXAMPLES = r"""
 - name: Ask the gateway
   homelab.llm_gateway.gateway_check:
-    url: http://127.0.0.1:4000
+    url: https://llm.home.arpa:4000
+    connect_to: 127.0.0.1
+    ca_file: /var/lib/llm-gateway/ingress/caddy/pki/authorities/local/root.crt
     api_key: "{{ vault_litellm_master_key }}"
     log_hint: docker logs --tail 50 llm-gateway-ingress
-    replicas:
-      - name: litellm-1
-        url: http://172.18.0.5:4000
-        log_hint: docker logs --tail 50 llm-gateway-litellm-1
+    replica_count: 2
+    receipts_dir: /var/lib/llm-gateway/receipts
     models:
       - name: local
+        context: 8192
+        tools: true
         timeout: 120
         first_token_timeout: 30
         backends:
@@ -156,6 +249,21 @@ failures:
   type: list
   elements: str
   sample: ["model list: missing local", "accepts a wrong key: GET /v1/models gave status 200 instead of 401"]
+notes:
+  description: What could not be told, a sentence each. None of it is a failure.
+  returned: always
+  type: list
+  elements: str
+receipt:
+  description: Path of the receipt; empty when none was written.
+  returned: always
+  type: str
+  sample: /var/lib/llm-gateway/receipts/20261121T081500.123456Z.json
+outside:
+  description: What other machines saw, as handed over.
+  returned: always
+  type: list
+  elements: dict
 models:
   description: What became of each model.
   returned: always
@@ -199,6 +307,20 @@ models:
       description: The first 60 characters of the answer.
       returned: for chat models that answered
       type: str
+    deep:
+      description: Whether it was tested in depth.
+      type: bool
+    proofs:
+      description: The figures of each test in depth that was passed.
+      returned: when there is one
+      type: dict
+    fingerprint:
+      description: Tells this declaration of the model from every other one.
+      type: str
+    proved_at:
+      description: When this declaration passed all its tests in depth, RFC 3339.
+      returned: when it did
+      type: str
 first_token_seconds:
   description: Time to the first token of the streamed answer; null when nothing was streamed.
   returned: always
@@ -209,29 +331,90 @@ seconds:
   type: float
 """
 
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.gateway import checks
+from ..module_utils.box.docker import Answer, command_runner, find_command
+from ..module_utils.gateway import checks, receipts
+from ..module_utils.gateway.asking import Gateway, Route
+from ..module_utils.gateway.questions import Backend, Model
+from ..module_utils.gateway.replicas import container_names, replicas
+from ..module_utils.gateway.service import Replica
+
+DOCKER_SECONDS = 20
 
 
-def model_of(option: dict[str, Any]) -> checks.Model:
+def model_of(option: dict[str, Any]) -> Model:
     """Return one entry of the option ``models`` as a typed model."""
-    backends = tuple(checks.Backend(item["id"], item["description"]) for item in option["backends"])
-    return checks.Model(
-        option["name"], option["mode"], option["paid"], option["timeout"], option["first_token_timeout"], backends
+    return Model(
+        option["name"],
+        option["mode"],
+        option["paid"],
+        option["timeout"],
+        option["first_token_timeout"],
+        tuple(Backend(item["id"], item["description"]) for item in option["backends"]),
+        context=option["context"],
+        tools=option["tools"],
+        fingerprint=receipts.fingerprint(option),
     )
 
 
-def replica_of(option: dict[str, Any], api_key: str) -> checks.Replica:
-    """Return one entry of the option ``replicas`` as a typed replica. Raises ValueError for a wrong address."""
+def replica_of(option: dict[str, Any], api_key: str) -> Replica:
+    """Return one replica as the checks take it. Raises ValueError for a wrong address."""
     url = option["url"]
-    return checks.Replica(option["name"], checks.Gateway(url, api_key, option["log_hint"]) if url else None)
+    return Replica(option["name"], Gateway(url, api_key, option["log_hint"]) if url else None)
 
 
-def main() -> None:
-    """Run the module."""
+def inspect(containers: list[str]) -> Answer:
+    """Ask Docker about containers; of one that is gone it says nothing on its standard output."""
+    return command_runner(DOCKER_SECONDS)(
+        [find_command("docker") or "docker", "inspect", "--type", "container", *containers]
+    )
+
+
+def replica_options(params: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the replicas: those that were handed over, else those that Docker knows."""
+    if params["replicas"] is not None:
+        return list(params["replicas"])
+    count = params["replica_count"]
+    return replicas(inspect(container_names(count)).out, count, params["network"])
+
+
+def scope_of(params: dict[str, Any]) -> checks.Scope:
+    """Return what is to be asked. Raises OSError for receipts that cannot be read."""
+    return checks.Scope(
+        ask_paid=params["ask_paid"],
+        only=params["only"],
+        deep=params["deep"],
+        proved=receipts.proved(params["receipts_dir"]) if params["receipts_dir"] else {},
+        ask_metrics=params["ask_metrics"],
+        ask_routes=params["ask_routes"],
+        ready_timeout=params["ready_timeout"],
+        redis_timeout=params["redis_timeout"] if params["ask_redis"] else None,
+    )
+
+
+def result_of(report: checks.Report, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known after all questions, with what the box lets out and what other machines saw."""
+    outside = params["outside"]
+    report.failures.extend(params["exposed"])
+    for view in outside:
+        report.failures.extend(view["failures"])
+        report.notes.extend(view["notes"])
+    return {
+        "failures": report.failures,
+        "notes": report.notes,
+        "models": [item.as_dict() for item in report.models],
+        "outside": [{key: view[key] for key in ("place", "addresses", "answering")} for view in outside],
+        "first_token_seconds": report.first_token_seconds,
+        "seconds": report.seconds,
+    }
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options of the module."""
     backend = {"id": {"type": "str", "required": True}, "description": {"type": "str", "default": ""}}
     model = {
         "name": {"type": "str", "required": True},
@@ -239,6 +422,10 @@ def main() -> None:
         "paid": {"type": "bool", "default": False},
         "timeout": {"type": "float", "default": 60},
         "first_token_timeout": {"type": "float"},
+        "context": {"type": "int"},
+        "tools": {"type": "bool", "default": False},
+        "resident": {"type": "bool", "default": False},
+        "fallbacks": {"type": "list", "elements": "str", "default": []},
         "backends": {"type": "list", "elements": "dict", "required": True, "options": backend},
     }
     replica = {
@@ -246,30 +433,49 @@ def main() -> None:
         "url": {"type": "str", "required": True},
         "log_hint": {"type": "str", "default": ""},
     }
+    texts = {"type": "list", "elements": "str", "default": []}
+    view = {
+        "place": {"type": "str", "required": True},
+        "addresses": texts,
+        "answering": texts,
+        "failures": texts,
+        "notes": texts,
+    }
+    return {
+        "url": {"type": "str", "default": "http://127.0.0.1:4000"},
+        "connect_to": {"type": "str", "default": ""},
+        "ca_file": {"type": "path", "default": ""},
+        "api_key": {"type": "str", "required": True, "no_log": True},
+        "models": {"type": "list", "elements": "dict", "required": True, "options": model},
+        "replicas": {"type": "list", "elements": "dict", "options": replica},
+        "replica_count": {"type": "int"},
+        "network": {"type": "str", "default": "llm-gateway"},
+        "ask_paid": {"type": "bool", "default": False},
+        "deep": {"type": "str", "choices": [checks.CHANGED, checks.ALL, checks.NONE], "default": checks.CHANGED},
+        "only": {"type": "list", "elements": "str", "default": []},
+        "ready_timeout": {"type": "float", "default": 60},
+        "ask_redis": {"type": "bool", "default": True},
+        "ask_metrics": {"type": "bool", "default": True},
+        "ask_routes": {"type": "bool", "default": True},
+        "exposed": texts,
+        "outside": {"type": "list", "elements": "dict", "default": [], "options": view},
+        "receipts_dir": {"type": "path", "default": ""},
+        "redis_timeout": {"type": "float", "default": 70},
+        "log_hint": {"type": "str", "default": ""},
+    }
+
+
+def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "default": "http://127.0.0.1:4000"},
-            "api_key": {"type": "str", "required": True, "no_log": True},
-            "models": {"type": "list", "elements": "dict", "required": True, "options": model},
-            "replicas": {"type": "list", "elements": "dict", "required": True, "options": replica},
-            "ask_paid": {"type": "bool", "default": False},
-            "only": {"type": "list", "elements": "str", "default": []},
-            "ready_timeout": {"type": "float", "default": 60},
-            "ask_redis": {"type": "bool", "default": True},
-            "ask_metrics": {"type": "bool", "default": True},
-            "redis_timeout": {"type": "float", "default": 70},
-            "log_hint": {"type": "str", "default": ""},
-        },
+        argument_spec=argument_spec(),
+        required_one_of=[("replicas", "replica_count")],
+        mutually_exclusive=[("replicas", "replica_count")],
         supports_check_mode=True,
     )
     params = module.params
     if not params["api_key"]:
         module.fail_json(msg="api_key is empty: give a key that may use every model")
-    try:
-        gateway = checks.Gateway(params["url"], params["api_key"], params["log_hint"])
-        replicas = [replica_of(option, params["api_key"]) for option in params["replicas"]]
-    except ValueError as error:
-        module.fail_json(msg=str(error))
     models = [model_of(option) for option in params["models"]]
     known = sorted(model.name for model in models)
     unknown = [name for name in params["only"] if name not in known]
@@ -277,23 +483,27 @@ def main() -> None:
         module.fail_json(
             msg=f"the catalog has no model {', '.join(unknown)}, so nothing was asked. Known: {', '.join(known)}"
         )
-    report = checks.run_checks(
-        gateway,
-        replicas,
-        models,
-        ask_paid=params["ask_paid"],
-        only=params["only"],
-        ask_metrics=params["ask_metrics"],
-        ready_timeout=params["ready_timeout"],
-        redis_timeout=params["redis_timeout"] if params["ask_redis"] else None,
-    )
-    result = {
-        "changed": False,
-        "failures": report.failures,
-        "models": [item.as_dict() for item in report.models],
-        "first_token_seconds": report.first_token_seconds,
-        "seconds": report.seconds,
-    }
+    try:
+        route = Route(connect_to=params["connect_to"], ca_file=params["ca_file"])
+        gateway = Gateway(params["url"], params["api_key"], params["log_hint"], route)
+        asked = [replica_of(option, params["api_key"]) for option in replica_options(params)]
+        scope = scope_of(params)
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    moment = datetime.now(timezone.utc)
+    now = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    report = checks.run_checks(gateway, asked, models, scope, now)
+    result = {**result_of(report, params), "changed": False, "receipt": ""}
+    if params["receipts_dir"] and not module.check_mode:
+        receipt = {"time": now, "gateway": params["url"], "passed": not report.failures, **result}
+        try:
+            result["receipt"] = receipts.write(
+                params["receipts_dir"],
+                {key: value for key, value in receipt.items() if key not in ("changed", "receipt")},
+                moment,
+            )
+        except OSError as error:
+            report.failures.append(f"the receipt could not be written into {params['receipts_dir']}: {error.strerror}")
     if report.failures:
         module.fail_json(msg=report.message(params["url"]), **result)
     module.exit_json(**result)

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: ollama_model
 short_description: Keep models on an Ollama server
 description:
-  - Pulls models that an Ollama server does not hold yet, or removes models that it holds.
+  - Pulls models that an Ollama server does not hold yet, derives models from them, and keeps models in memory.
+  - Removes models that it holds.
   - A model that is there is not pulled again, even when the registry has a newer one under the same name.
   - Models are handled in the order given. The first failure stops the task; models pulled before it stay.
   - A pull that was interrupted continues where it stopped when the task runs again.
@@ -24,15 +25,46 @@ options:
       - Names are compared as Ollama does, without regard to case.
     type: list
     elements: str
-    required: true
+    default: []
+  derived:
+    description:
+      - Models made on the server from others, with parameters of their own. They share the files of their base.
+      - One that is there is made again when it differs from its base in more than these parameters, or in their values.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the derived model.
+        type: str
+        required: true
+      from:
+        description: The model it is made from; Ollama pulls it if it is not in O(names) and not there.
+        type: str
+        required: true
+      parameters:
+        description: Ollama's parameters, such as C(num_ctx), and their values. The base's others stay.
+        type: dict
+        required: true
+  resident:
+    description:
+      - Models that shall be in memory and stay there until Ollama needs the room or restarts.
+      - The task fails when they are not all in memory at its end.
+    type: list
+    elements: str
+    default: []
   state:
-    description: Whether the server shall hold the models.
+    description:
+      - V(present) makes the server hold O(names) and O(derived) and keep O(resident) in memory.
+      - V(absent) removes O(names).
+      - V(only) removes every other model than O(names) and O(derived), and neither pulls nor makes any.
+      - A model that is removed leaves memory first.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, only]
     default: present
   timeout:
     description:
-      - How long a pull may send nothing, in seconds.
+      - How long the server may send nothing while it pulls, makes or loads a model, in seconds.
       - Ollama is silent for minutes while it checks the sum of a big file.
     type: float
     default: 900
@@ -64,6 +96,21 @@ EXAMPLES = r"""
   homelab.llm_gateway.ollama_model:
     names: [mistral:7b-instruct]
     state: absent
+
+- name: Give a model a longer context and keep it in memory
+  homelab.llm_gateway.ollama_model:
+    names: ["qwen3.5:2b"]
+    derived:
+      - name: qwen3.5:2b-ctx16384
+        from: qwen3.5:2b
+        parameters: {num_ctx: 16384}
+    resident: ["qwen3.5:2b-ctx16384"]
+
+- name: See what else the server holds
+  homelab.llm_gateway.ollama_model:
+    names: ["qwen3.5:2b"]
+    state: only
+  check_mode: true
 """
 
 RETURN = r"""
@@ -97,11 +144,25 @@ pulled:
       description: The sha256 of the model's manifest, in hex.
       type: str
   sample: [{name: "qwen3.5:2b", bytes: 2741180928, seconds: 93.4, digest: "hex digits"}]
+derived:
+  description: The derived models that this task made, or would make in check mode.
+  type: list
+  elements: str
+  returned: always, except when no server answered
+loaded:
+  description: The models that this task loaded to stay in memory, or would load in check mode.
+  type: list
+  elements: str
+  returned: always, except when no server answered
 removed:
   description: The models that this task removed, or would remove in check mode.
   type: list
   elements: str
   returned: always, except when no server answered
+freed_bytes:
+  description: What O(state=only) frees on disk; files that other models need as well are not counted.
+  type: int
+  returned: success
 models:
   description: All models that the server holds after the task; in check mode those that it holds now.
   type: list
@@ -120,7 +181,7 @@ models:
 ollama_message:
   description: Ollama's own message; missing when the connection broke or fell silent.
   type: str
-  returned: when Ollama refused a pull or a removal
+  returned: when Ollama refused what it was asked to do
   sample: "pull model manifest: file does not exist"
 """
 
@@ -130,12 +191,23 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.ollama import api, names
+from ..module_utils.ollama import api, derived, disk, names
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "url": {"type": "str", "default": "http://127.0.0.1:11434"},
-    "names": {"type": "list", "elements": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "derived": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "from": {"type": "str", "required": True},
+            "parameters": {"type": "dict", "required": True},
+        },
+    },
+    "resident": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent", "only"], "default": "present"},
     "timeout": {"type": "float", "default": 900},
     "wait": {"type": "float", "default": 30},
 }
@@ -146,11 +218,13 @@ _UNKNOWN_MODEL_HINT = (
 _DISK_FULL_HINT = "The disk that holds the models is full: free some space or declare smaller models."
 _TOO_OLD_HINT = "Raise the tag of the Ollama image in group_vars/all/images.yml, or declare another model."
 _NETWORK_HINT = "The Ollama server does not reach the model registry: check the DNS, firewall and proxy of the box."
+_MEMORY_HINT = "Declare a smaller model or context, or give Ollama more memory (ollama_memory_limit)."
 _OTHER_HINT = "The log of the Ollama container says more. Run again: a pull continues where it stopped."
 # Texts of Ollama server/images.go and of Go's net package, in lower case.
 _HINTS = (
     ("file does not exist", _UNKNOWN_MODEL_HINT),
     ("no space left on device", _DISK_FULL_HINT),
+    ("more system memory", _MEMORY_HINT),
     ("manifest: 412", _TOO_OLD_HINT),
     ("newer version of ollama", _TOO_OLD_HINT),
     ("no such host", _NETWORK_HINT),
@@ -168,16 +242,35 @@ class TaskFailure(Exception):
         self.results = results
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What the task is asked for; everything by ``names.Name.key``."""
+
+    pulled: dict[str, names.Name]
+    derived: dict[str, derived.Derived]
+    resident: dict[str, names.Name]
+
+
 @dataclass
 class Outcome:
-    """What the task found and did; ``before`` and ``after`` are the models held, by ``names.Name.key``."""
+    """What the task found and did; ``before`` and ``after`` are the models held, by ``names.Name.key``.
+
+    ``to_make`` and ``to_load`` are what was found wrong, ``made`` and ``loaded`` what was done about it.
+    """
 
     version: str
     before: dict[str, api.Model]
     after: dict[str, api.Model]
     missing: list[str]
+    to_make: list[str] = field(default_factory=list)
+    to_load: list[str] = field(default_factory=list)
     pulled: list[dict[str, Any]] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    freed_bytes: int = 0
+    notes_before: list[str] = field(default_factory=list)
+    notes_after: list[str] = field(default_factory=list)
 
     def results(self) -> dict[str, Any]:
         """The part of the module's results that a failed task returns too."""
@@ -185,8 +278,10 @@ class Outcome:
             "version": self.version,
             "missing": self.missing,
             "pulled": self.pulled,
+            "derived": self.made,
+            "loaded": self.loaded,
             "removed": self.removed,
-            "changed": bool(self.pulled or self.removed),
+            "changed": bool(self.pulled or self.made or self.loaded or self.removed),
         }
 
 
@@ -206,6 +301,22 @@ def parse_names(texts: list[str]) -> dict[str, names.Name]:
     return wanted
 
 
+def parse_wanted(params: dict[str, Any]) -> Wanted:
+    """What the parameters ask for; raises TaskFailure for an invalid name or one that is to be two things."""
+    entries = params["derived"]
+    parse_names([*params["names"], *(entry[key] for entry in entries for key in ("name", "from")), *params["resident"]])
+    pulled = parse_names(params["names"])
+    made: dict[str, derived.Derived] = {}
+    for entry in entries:
+        name, base = names.parse(entry["name"]), names.parse(entry["from"])
+        new = derived.Derived(name, base, entry["parameters"])
+        if name.key in pulled or name.key == base.key:
+            raise TaskFailure(f"{name.short} cannot be pulled and derived. Give the derived model a name of its own.")
+        if made.setdefault(name.key, new).parameters != new.parameters or made[name.key].base.key != base.key:
+            raise TaskFailure(f"{name.short} is asked for twice and differently. Give each derived model its own name.")
+    return Wanted(pulled, made, parse_names(params["resident"]))
+
+
 def held_models(client: api.Client) -> dict[str, api.Model]:
     """The models that the server holds, by key; raises api.ApiError."""
     held: dict[str, api.Model] = {}
@@ -219,25 +330,69 @@ def held_models(client: api.Client) -> dict[str, api.Model]:
     return held
 
 
-def look(client: api.Client, wanted: dict[str, names.Name], wait_s: float, check_mode: bool) -> Outcome:
+def kept_digests(client: api.Client) -> set[str]:
+    """The digests of the models that stay in memory; raises api.ApiError."""
+    return {loaded.digest for loaded in client.loaded() if loaded.forever}
+
+
+def look(client: api.Client, wanted: Wanted, state: str, wait_s: float, check_mode: bool) -> Outcome:
     """Ask the server what it holds; raises TaskFailure when it does not answer."""
     try:
         version = client.wait(0 if check_mode else wait_s)
         held = held_models(client)
+        outcome = Outcome(version, held, held, [name.short for key, name in wanted.pulled.items() if key not in held])
+        if state == "present":
+            see_derived(client, wanted, outcome)
+            see_resident(client, wanted, outcome)
     except api.Unreachable as error:
         if not check_mode:
             raise TaskFailure(
                 f"No Ollama server answers at {error.url} after {wait_s:g} seconds: {error.reason}. "
                 "Check that its container runs (docker ps) and that url is its address on this host."
             ) from error
-        version, held = "", {}
+        return Outcome(
+            version="",
+            before={},
+            after={},
+            missing=[name.short for name in wanted.pulled.values()],
+            to_make=list(wanted.derived),
+            to_load=list(wanted.resident),
+        )
     except api.OllamaError as error:
         raise TaskFailure(
             f"What answers at {client.url} is not a working Ollama server: HTTP status {error.status}, {error.text}. "
             "Check that url is the address of the Ollama container."
         ) from error
-    missing = [name.short for key, name in wanted.items() if key not in held]
-    return Outcome(version=version, before=held, after=held, missing=missing)
+    return outcome
+
+
+def see_derived(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
+    """Note which derived models are not there or not as wanted; raises api.ApiError."""
+    bases: dict[str, api.Shown] = {}
+    outcome.to_make, outcome.notes_before = [], []
+    for key, entry in wanted.derived.items():
+        if key not in outcome.after:
+            outcome.to_make.append(key)
+            continue
+        base_key = entry.base.key
+        if base_key not in outcome.after:
+            # Whether it still fits can be told when the base is there again.
+            continue
+        if base_key not in bases:
+            bases[base_key] = client.show(outcome.after[base_key].name)
+        shown = client.show(outcome.after[key].name)
+        if not derived.is_as_wanted(entry, shown, bases[base_key]):
+            outcome.to_make.append(key)
+            outcome.notes_before.append(derived.as_found(entry, shown, bases[base_key]))
+
+
+def see_resident(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
+    """Note which models are not kept in memory in the form in which they are held; raises api.ApiError."""
+    kept = kept_digests(client) if wanted.resident else set()
+    held = outcome.after
+    outcome.to_load = [
+        key for key in wanted.resident if key not in held or key in outcome.to_make or held[key].digest not in kept
+    ]
 
 
 def pull_missing(client: api.Client, wanted: dict[str, names.Name], silence_s: float, outcome: Outcome) -> None:
@@ -266,24 +421,99 @@ def pull_missing(client: api.Client, wanted: dict[str, names.Name], silence_s: f
         )
 
 
-def remove_held(client: api.Client, wanted: dict[str, names.Name], outcome: Outcome) -> None:
-    """Remove what is held; raises TaskFailure at the first model that fails."""
-    for key, name in wanted.items():
-        if key not in outcome.before:
-            continue
+def make_derived(client: api.Client, wanted: Wanted, silence_s: float, outcome: Outcome) -> None:
+    """Make the derived models that are not there or not as wanted; raises TaskFailure at the first that fails."""
+    for key in outcome.to_make:
+        entry = wanted.derived[key]
         try:
-            client.delete(outcome.before[key].name)
-            outcome.removed.append(name.short)
+            client.create(entry.name.short, entry.base.short, dict(entry.parameters), silence_s=silence_s)
+            outcome.after = held_models(client)
+            made = outcome.after.get(key)
+            as_wanted = made is not None and derived.is_as_wanted(
+                entry, client.show(made.name), client.show(entry.base.short)
+            )
+        except api.ApiError as error:
+            raise change_failure("make", entry.name, error, outcome) from error
+        if not as_wanted:
+            raise TaskFailure(
+                f"Ollama reported that it made {entry.name.short} from {entry.base.short}, but it is not what was "
+                f"asked for. Check that Ollama knows the parameters {', '.join(entry.parameters)}.",
+                **outcome.results(),
+            )
+        outcome.made.append(entry.name.short)
+
+
+def load_resident(client: api.Client, wanted: Wanted, silence_s: float, outcome: Outcome) -> None:
+    """Load what is to stay in memory; raises TaskFailure at the first that fails, or when not all of them stay."""
+    for key in outcome.to_load:
+        name = wanted.resident[key]
+        try:
+            client.keep_loaded(name.short, silence_s=silence_s)
+        except api.ApiError as error:
+            raise change_failure("load", name, error, outcome) from error
+        outcome.loaded.append(name.short)
+    if not outcome.to_load:
+        return
+    try:
+        kept = kept_digests(client)
+    except api.ApiError as error:
+        raise change_failure("load", wanted.resident[outcome.to_load[-1]], error, outcome) from error
+    left = [name.short for key, name in wanted.resident.items() if outcome.after[key].digest not in kept]
+    if left:
+        raise TaskFailure(
+            f"Ollama does not keep all {len(wanted.resident)} resident models in memory: {', '.join(left)} had to go. "
+            "Raise ollama_max_loaded_models or the memory of Ollama, or declare fewer models with resident: true.",
+            **outcome.results(),
+        )
+
+
+def to_remove(state: str, wanted: Wanted, outcome: Outcome) -> dict[str, str]:
+    """The names by key of what is held and shall go."""
+    held = outcome.before
+    if state == "absent":
+        return {key: name.short for key, name in wanted.pulled.items() if key in held}
+    # A name of a form that cannot be declared is not for this module to judge.
+    return {
+        key: model.name
+        for key, model in held.items()
+        if key not in wanted.pulled and key not in wanted.derived and key != model.name
+    }
+
+
+def count_freed(client: api.Client, removed: dict[str, str], outcome: Outcome) -> None:
+    """Note how much disk the removal frees; raises TaskFailure when the server does not tell."""
+    held = outcome.before
+    kept = [model for key, model in held.items() if key not in removed]
+
+    def weights(model: api.Model) -> tuple[str, ...]:
+        return client.show(model.name).weights
+
+    try:
+        outcome.freed_bytes = disk.freed_bytes([held[key] for key in removed], kept, weights)
+    except api.ApiError as error:
+        first = names.parse(next(iter(removed.values())))
+        raise change_failure("show", first, error, outcome) from error
+
+
+def remove_held(client: api.Client, removed: dict[str, str], outcome: Outcome) -> None:
+    """Remove what is held, from memory first; raises TaskFailure at the first model that fails."""
+    for key, name in removed.items():
+        held = outcome.before[key].name
+        try:
+            if any(loaded.name == held for loaded in client.loaded()):
+                client.unload(held)
+            client.delete(held)
+            outcome.removed.append(name)
             outcome.after = held_models(client)
         except api.ApiError as error:
-            raise change_failure("remove", name, error, outcome) from error
+            raise change_failure("remove", names.parse(name), error, outcome) from error
 
 
 def change_failure(verb: str, name: names.Name, error: api.ApiError, outcome: Outcome) -> TaskFailure:
-    """The failure to report when a model could not be pulled or removed."""
+    """The failure to report when Ollama could not do something with a model."""
     text = str(error)
     hint = next((hint for part, hint in _HINTS if part in text.lower()), _OTHER_HINT)
-    done = [entry["name"] for entry in outcome.pulled] + outcome.removed
+    done = [*(entry["name"] for entry in outcome.pulled), *outcome.made, *outcome.removed]
     return TaskFailure(
         f"Ollama {outcome.version} could not {verb} {name.short}: {' '.join(text.split()).rstrip('.')}. {hint} "
         f"Done before it: {', '.join(done) or 'nothing'}.",
@@ -293,7 +523,7 @@ def change_failure(verb: str, name: names.Name, error: api.ApiError, outcome: Ou
 
 
 def difference(url: str, before: list[str], after: list[str]) -> dict[str, str]:
-    """Ansible's diff of the names held, one a line."""
+    """Ansible's diff of the names held and of what is said of them, one a line."""
     return {
         "before_header": f"models held by {url}",
         "after_header": f"models held by {url}",
@@ -302,33 +532,58 @@ def difference(url: str, before: list[str], after: list[str]) -> dict[str, str]:
     }
 
 
+def hold(client: api.Client, wanted: Wanted, outcome: Outcome, silence_s: float, check_mode: bool) -> list[str]:
+    """Do what state present asks for and return the names held afterwards; raises TaskFailure."""
+    outcome.notes_after = [str(wanted.derived[key]) for key in outcome.to_make]
+    outcome.notes_after += [f"{wanted.resident[key].short}: stays in memory" for key in outcome.to_load]
+    if check_mode:
+        outcome.made = [wanted.derived[key].name.short for key in outcome.to_make]
+        outcome.loaded = [wanted.resident[key].short for key in outcome.to_load]
+        held = [model.name for model in outcome.before.values()]
+        return [*held, *outcome.missing, *(name for name in outcome.made if name not in held)]
+    pull_missing(client, wanted.pulled, silence_s, outcome)
+    if outcome.pulled:
+        try:
+            see_derived(client, wanted, outcome)
+            see_resident(client, wanted, outcome)
+        except api.ApiError as error:
+            raise change_failure("show", next(iter(wanted.pulled.values())), error, outcome) from error
+    make_derived(client, wanted, silence_s, outcome)
+    load_resident(client, wanted, silence_s, outcome)
+    return [model.name for model in outcome.after.values()]
+
+
+def remove(client: api.Client, wanted: Wanted, outcome: Outcome, state: str, check_mode: bool) -> list[str]:
+    """Do what state absent or only asks for and return the names held afterwards; raises TaskFailure."""
+    removed = to_remove(state, wanted, outcome)
+    if removed and state == "only":
+        count_freed(client, removed, outcome)
+    if check_mode:
+        outcome.removed = list(removed.values())
+        return [model.name for key, model in outcome.before.items() if key not in removed]
+    remove_held(client, removed, outcome)
+    return [model.name for model in outcome.after.values()]
+
+
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do the task and return the module's results; raises TaskFailure."""
-    wanted = parse_names(params["names"])
+    state = params["state"]
+    wanted = parse_wanted(params)
     try:
         client = api.Client(params["url"])
     except ValueError as error:
         raise TaskFailure(str(error)) from error
-    outcome = look(client, wanted, params["wait"], check_mode)
+    outcome = look(client, wanted, state, params["wait"], check_mode)
     before = [model.name for model in outcome.before.values()]
-    absent = params["state"] == "absent"
-    if check_mode:
-        if absent:
-            outcome.removed = [name.short for key, name in wanted.items() if key in outcome.before]
-            after = [model.name for key, model in outcome.before.items() if key not in wanted]
-        else:
-            after = before + outcome.missing
+    if state == "present":
+        after = hold(client, wanted, outcome, params["timeout"], check_mode)
     else:
-        if absent:
-            remove_held(client, wanted, outcome)
-        else:
-            pull_missing(client, wanted, params["timeout"], outcome)
-        after = [model.name for model in outcome.after.values()]
+        after = remove(client, wanted, outcome, state, check_mode)
     results = outcome.results()
-    if check_mode and not absent:
-        results["changed"] = bool(outcome.missing)
+    results["changed"] = results["changed"] or (check_mode and state == "present" and bool(outcome.missing))
+    results["freed_bytes"] = outcome.freed_bytes
     results["models"] = [asdict(model) for model in sorted(outcome.after.values(), key=lambda model: model.name)]
-    results["diff"] = difference(client.url, before, after)
+    results["diff"] = difference(client.url, before + outcome.notes_before, after + outcome.notes_after)
     return results
 
 

@@ -11,11 +11,12 @@ short_description: Write the directory of one Compose project
 description:
   - Writes all files of one directory in one task, removes what is not declared, and repairs owners and modes.
   - Each file is replaced atomically. Mount the directory into containers, never a single file.
-  - Before anything changes, a complete copy of the old state is kept in C(.previous) inside the directory (mode 0700),
-    so that O(state=restored) can go back.
+  - Before anything changes, a complete copy of the old state is kept in C(.unfinished) inside the directory (mode
+    0700), so that O(state=restored) can go back.
   - Files that were written or restored are uncommitted until O(state=committed) says that they work. Until then
-    C(.previous) is not replaced, so a run that fails, or is killed, never costs the last state that worked. The mark is
-    the file C(.unfinished) inside the directory.
+    that copy is not replaced, so a run that fails, or is killed, never costs the last state that worked.
+  - The copy of a committed change becomes C(.previous), if the gateway was verified with it
+    (M(homelab.llm_gateway.generation)). It is what O(state=previous) goes back to.
   - The directory holds only what is declared. Keep data in directories outside it.
   - A directory that holds something and was not made by this module is refused, and left alone.
   - The text of a secret is in no output, diff or log of this module.
@@ -31,12 +32,17 @@ options:
     description:
       - V(present) writes what is declared.
       - V(absent) removes O(path) with its copy, and nothing outside it.
-      - V(restored) puts back what C(.previous) holds, and fails where there is none. The copy stays.
+      - V(restored) puts back what was there before the change that is not committed, and fails where there is none.
+      - V(previous) puts back what C(.previous) holds, if it was replaced in O(generation); another project is left
+        alone. The files are uncommitted then, as after V(present).
       - V(committed) takes the files that are there as good. Use it when the service runs on them and RV(uncommitted) is
         true. It writes no file of the project, and never counts as a change.
     type: str
-    choices: [present, absent, restored, committed]
+    choices: [present, absent, restored, previous, committed]
     default: present
+  generation:
+    description: The generation that O(state=previous) undoes, as M(homelab.llm_gateway.generation) tells.
+    type: int
   files:
     description:
       - Files by their path relative to O(path). Each has C(content) (text), and optionally C(mode) (quoted octal
@@ -88,10 +94,16 @@ EXAMPLES = r"""
     state: committed
   when: written.uncommitted
 
-- name: Go back to the last files that worked
+- name: Go back to the files from before this change
   homelab.llm_gateway.project_files:
     path: /opt/llm-gateway/redis
     state: restored
+
+- name: Go back to the files from before the last verified change
+  homelab.llm_gateway.project_files:
+    path: /opt/llm-gateway/redis
+    state: previous
+    generation: 7
 
 - name: Remove the project, not its data
   homelab.llm_gateway.project_files:
@@ -162,16 +174,26 @@ def write(module: AnsibleModule, path: str) -> dict[str, Any]:
 
 
 def restore(module: AnsibleModule, path: str) -> dict[str, Any]:
-    """Put the kept copy back and return the module's result."""
-    kept = project.scan(path + "/" + project.PREVIOUS)
-    if not kept:
-        raise project.ProjectError(f"path: {path} holds no copy of a previous state ({project.PREVIOUS})")
+    """Put back what was there before the uncommitted change and return the module's result."""
+    if not project.has_state_before(path):
+        raise project.ProjectError(f"path: {path} holds no copy of a state before this change ({project.UNFINISHED})")
+    return put_back(module, path, project.UNFINISHED)
+
+
+def go_back(module: AnsibleModule, path: str) -> dict[str, Any]:
+    """Put the last good state back, if this generation replaced it, and return the module's result."""
+    generation = module.params["generation"]
+    if generation is None or project.replaced_in(path) != generation:
+        return report(path, [], uncommitted=project.is_uncommitted(path))
+    return put_back(module, path, project.PREVIOUS)
+
+
+def put_back(module: AnsibleModule, path: str, copy: str) -> dict[str, Any]:
+    """Put one of the kept copies back and return the module's result; the copy stays."""
     current = project.scan(path)
-    steps = project.plan_inside(path, project.wanted_of(kept, current["."]), current)
+    steps = project.plan_inside(path, project.wanted_of(project.scan(f"{path}/{copy}"), current["."]), current)
     result = report(path, steps, uncommitted=bool(steps) or project.is_uncommitted(path))
-    if steps and not module.check_mode:
-        # Marked first, so that what is there now does not take the place of the copy that is put back.
-        project.mark_uncommitted(path)
+    if not module.check_mode:
         project.put_in_place(path, steps, module.atomic_move, module.tmpdir)
     return result
 
@@ -209,12 +231,8 @@ def report(path: str, steps: list[project.Step], *, uncommitted: bool) -> dict[s
 
 def standing(path: str, uncommitted: bool) -> dict[str, bool]:
     """Return the part of the result that says how to go on, also after a failure."""
-    going_back = project.was_deployed(path) or project.has_previous(path)
-    return {
-        "existed": project.was_deployed(path),
-        "uncommitted": uncommitted,
-        "restorable": uncommitted and going_back,
-    }
+    existed = project.was_deployed(path)
+    return {"existed": existed, "uncommitted": uncommitted, "restorable": uncommitted and existed}
 
 
 def main() -> None:
@@ -222,7 +240,12 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent", "restored", "committed"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "absent", "restored", "previous", "committed"],
+                "default": "present",
+            },
+            "generation": {"type": "int"},
             "files": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "directories": {"type": "dict", "default": {}},
@@ -230,11 +253,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     module.no_log_values.difference_update(project.printable_leaves(module.params["secrets"]))
-    act = {"present": write, "absent": remove, "restored": restore, "committed": commit}[module.params["state"]]
+    states = {"present": write, "absent": remove, "restored": restore, "previous": go_back, "committed": commit}
+    act = states[module.params["state"]]
     path = module.params["path"]
     try:
         result = act(module, project.check_project_path(path))
-    except (project.DeclarationError, project.ProjectError) as error:
+    except (project.DeclarationError, project.ProjectError, ValueError) as error:
         module.fail_json(msg=str(error), **standing(path, project.is_uncommitted(path)))
     except OSError as error:
         text = f"{error.filename or path}: {error.strerror or error}"

@@ -167,7 +167,8 @@ def test_a_misspelt_key(project: Project) -> None:
     project.write("models.yml", f"llm_models:\n{LOCAL.replace('backends', 'bakends')}")
     project.assert_refused(
         "group_vars/all/models.yml: llm_models[local].bakends: unknown key. Did you mean 'backends'? "
-        "Known: backends, cache_ttl, fallbacks, first_token_timeout, mode, name, on_context_overflow, timeout.",
+        "Known: backends, cache_ttl, context, fallbacks, first_token_timeout, mode, name, on_context_overflow, "
+        "resident, timeout, tools.",
         "group_vars/all/models.yml: llm_models[local].backends: is missing. "
         'Write at least one, such as backends: [{provider: ollama, model: "qwen3.5:2b"}].',
     )
@@ -222,7 +223,7 @@ def test_no_vault(project: Project) -> None:
 def test_files_of_an_earlier_version_still_do(project: Project) -> None:
     (project.variables / "clients.yml").unlink()
     project.write("models.yml", f"llm_models:\n{LOCAL}")
-    later = ("llm_budget_unavailable", "llm_sentry_dsn", "llm_monitoring_networks")
+    later = ("llm_budget", "llm_sentry", "llm_monitoring", "llm_tls", "llm_hosts", "llm_retry", "llm_drain")
     lines = (project.variables / "gateway.yml").read_text(encoding="utf-8").splitlines()
     (project.variables / "gateway.yml").write_text(
         "\n".join(line for line in lines if not line.startswith(later)) + "\n", encoding="utf-8"
@@ -292,14 +293,15 @@ def test_every_mistake_in_one_report(project: Project) -> None:
         "Rename one, or give one model both backends to share the load.",
         "group_vars/all/models.yml: llm_models[local].fallbacks[0]: 'genral' is not a declared model. Known: local.",
         "group_vars/all/models.yml: llm_models[local].tmeout: unknown key. Did you mean 'timeout'? "
-        "Known: backends, cache_ttl, fallbacks, first_token_timeout, mode, name, on_context_overflow, timeout.",
+        "Known: backends, cache_ttl, context, fallbacks, first_token_timeout, mode, name, on_context_overflow, "
+        "resident, timeout, tools.",
         "group_vars, host_vars or the inventory: llm_prot: the gateway has no variable of this name. "
         "Did you mean 'llm_port'? "
         "Known: llm_bind_address, llm_budget_unavailable, llm_clients, llm_data_dir, llm_default_fallbacks, "
-        "llm_deploy_dir, llm_drill_confirm, llm_drill_limits, llm_images, llm_master_key, llm_models, "
-        "llm_models_dir, llm_monitoring_networks, "
-        "llm_network, llm_port, llm_providers, llm_redis_password, llm_secure_logging, llm_sentry_dsn, "
-        "llm_verify_paid.",
+        "llm_deploy_dir, llm_drain_seconds, llm_drill_confirm, llm_drill_limits, llm_hosts, llm_images, "
+        "llm_master_key, llm_models, llm_models_dir, llm_monitoring_networks, llm_network, llm_outside_from, llm_port, "
+        "llm_providers, llm_redis_password, llm_retry_in_flight, llm_secure_logging, llm_sentry_dsn, llm_tls, "
+        "llm_tls_certificate, llm_tls_email, llm_tls_key, llm_verify_paid.",
     )
 
 

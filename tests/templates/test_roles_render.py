@@ -88,9 +88,9 @@ def test_only_the_ingress_is_published_and_only_where_the_inventory_says() -> No
         role: [service.get("ports", []) for service in compose(role, **ROLES[role])["services"].values()]
         for role in ROLES
     }
-    assert published == {"redis": [[]], "ollama": [[]], "litellm": [[], []], "ingress": [["127.0.0.1:4000:8080"]]}
+    assert published == {"redis": [[]], "ollama": [[]], "litellm": [[], []], "ingress": [["127.0.0.1:4000:8443"]]}
     elsewhere = compose("ingress", **INGRESS, ingress_bind_address="10.0.0.5", ingress_port=8001)
-    assert elsewhere["services"]["ingress"]["ports"] == ["10.0.0.5:8001:8080"]
+    assert elsewhere["services"]["ingress"]["ports"] == ["10.0.0.5:8001:8443"]
 
 
 def test_there_are_as_many_replicas_as_wanted_and_all_alike() -> None:
@@ -139,10 +139,15 @@ def test_the_ingress_lets_only_the_clients_routes_through() -> None:
 
 def test_the_ingress_logs_neither_headers_nor_queries() -> None:
     lines = caddyfile()
-    for line in ("request>headers delete", "resp_headers delete", 'request>uri regexp "[?].*" ""'):
+    for line in (
+        "request>headers delete",
+        "resp_headers delete",
+        "request>tls delete",
+        'request>uri regexp "[?].*" ""',
+    ):
         assert line in lines
-    # One place for all logs, so that no other one writes what this one leaves out.
-    assert [line for line in lines if line.startswith(("log", "output"))] == ["log {", "output stdout", "log"]
+    # One place for all logs, so that no other one writes what this one leaves out; the sites only name it.
+    assert [line for line in lines if line.startswith(("log", "output"))] == ["log {", "output stdout", "log", "log"]
 
 
 def test_who_asks_the_replicas_counts_as_many_as_there_are() -> None:

@@ -21,6 +21,13 @@ SETTINGS: dict[str, Any] = {
     "llm_budget_unavailable": "open",
     "llm_sentry_dsn": "",
     "llm_monitoring_networks": [],
+    "llm_tls": "internal",
+    "llm_hosts": [],
+    "llm_tls_email": "",
+    "llm_tls_certificate": "",
+    "llm_tls_key": "",
+    "llm_retry_in_flight": False,
+    "llm_drain_seconds": 120,
 }
 IMAGES: dict[str, Any] = {
     "litellm": {"repository": "ghcr.io/berriai/litellm", "tag": "v1.108.10", "digest": ""},
@@ -77,7 +84,8 @@ EVERYTHING: dict[str, Any] = {
             "on_context_overflow": "general",
             "cache_ttl": 3600,
         },
-        *MODELS[1:3],
+        MODELS[1],
+        {**MODELS[2], "context": 16384, "resident": True, "tools": True},
         {**MODELS[3], "cache_ttl": 600},
     ],
     "default_fallbacks": ["local"],

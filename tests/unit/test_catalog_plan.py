@@ -201,6 +201,9 @@ ANY_MODEL = st.fixed_dictionaries(
         "bakends": st.just([]),
         "on_context_overflow": NAMES,
         "cache_ttl": st.sampled_from([60, 0, "1h"]),
+        "context": st.sampled_from([4096, 0, "8k"]),
+        "resident": st.sampled_from([True, False, 1]),
+        "tools": st.sampled_from([True, "yes"]),
     },
 )
 PRICE = {"input_per_million_usd": 1, "output_per_million_usd": 2}
@@ -220,14 +223,17 @@ ANY_CLIENT = st.fixed_dictionaries(
 CLIENTS: st.SearchStrategy[Any] = st.one_of(st.just([]), st.lists(ANY_CLIENT, max_size=3), st.just({}))
 # Mostly right, so that plans are made too.
 RIGHT_MODEL = st.builds(
-    lambda name, provider, fallbacks: {
+    lambda name, provider, fallbacks, context: {
         "name": name,
         "backends": [{"provider": provider, "model": "m", **({"price": PRICE} if provider == "openai" else {})}],
         "fallbacks": [other for other in dict.fromkeys(fallbacks) if other < name],
+        **({"context": context} if context else {}),
+        "resident": provider == "ollama" and bool(context),
     },
     st.sampled_from("abcde"),
     st.sampled_from(["ollama", "openai", "llamacpp"]),
     st.lists(st.sampled_from("abcde"), max_size=3),
+    st.sampled_from([None, 4096, 8192]),
 )
 CATALOGS = st.one_of(
     st.lists(ANY_MODEL, max_size=4), st.lists(RIGHT_MODEL, max_size=5, unique_by=lambda model: model["name"])
@@ -281,7 +287,10 @@ def assert_every_reference_resolves(made: dict[str, Any]) -> None:
         for entry in config["model_list"]
         if entry["litellm_params"].get("api_base", "").startswith("http://ollama:")
     }
-    assert on_ollama == set(made["ollama_models"])
+    derived = {entry["name"]: entry["from"] for entry in made["ollama_derived_models"]}
+    assert {derived.get(name, name) for name in on_ollama} == set(made["ollama_models"])
+    assert set(derived) <= on_ollama
+    assert set(made["ollama_resident_models"]) <= on_ollama
     assert [question["name"] for question in made["questions"]] == list(dict.fromkeys(names))
     assert {backend["id"] for question in made["questions"] for backend in question["backends"]} == set(ids)
     policy = made["gateway_policy"]

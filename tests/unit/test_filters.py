@@ -16,6 +16,7 @@ from plugins.filter.catalog import PLAYBOOKS_DIR, PRICES_FILE, ROLES_DIR, handed
 from plugins.module_utils.catalog.declaration import HOSTED
 from plugins.module_utils.catalog.settings import Role
 from plugins.module_utils.compose.definition import compose_definition, files_digest
+from plugins.module_utils.compose.log_end import log_end
 from tests.unit.catalog_samples import IMAGES, MODELS, SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +134,18 @@ def test_a_container_without_a_limit_or_a_user_is_refused(key: str) -> None:
 
 
 def test_the_digest_of_the_files_follows_every_name_and_text() -> None:
-    files = {"a": {"content": "1"}, "b": {"content": "2"}}
+    files = {"c/a": {"content": "1"}, "c/b": {"content": "2"}}
     digest = files_digest(files, {})
-    assert digest == files_digest({"b": {"content": "2"}}, {"a": {"content": "1", "mode": "0400"}})
-    assert digest != files_digest({"a": {"content": "2"}, "b": {"content": "1"}}, {})
+    assert digest == files_digest({"c/b": {"content": "2"}}, {"c/a": {"content": "1", "mode": "0400"}})
+    assert digest != files_digest({"c/a": {"content": "2"}, "c/b": {"content": "1"}}, {})
+
+
+def test_the_end_of_a_log_is_short_and_says_each_thing_once() -> None:
+    reason = "AttributeError: no such hook"
+    log = f"\x1b[31mstarting\x1b[0m\n{'x' * 5000} {reason}\n\nstarting\n{'x' * 5000} {reason}\n"
+    first, last = log_end(log).splitlines()
+    assert first == "starting"
+    assert last.startswith("...x")
+    assert last.endswith(reason)
+    assert len(last) == 303
+    assert log_end("\n".join(str(number) for number in range(100)), lines=2) == "98\n99"

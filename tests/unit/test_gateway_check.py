@@ -8,196 +8,17 @@ import socket
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from plugins.module_utils.gateway import checks
+from plugins.module_utils.gateway import asking, service
 from plugins.modules import gateway_check
+from tests.unit.gateway_stand_in import HINT, KEY, MODELS, REPLICA_HINT, Behaviour, Runner, StandIn, model_in, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-KEY = "planted-master-key-4711"
-HINT = "docker logs llm-gateway-ingress"
-REPLICA_HINT = "docker logs llm-gateway-litellm-1"
-METRICS = "# TYPE litellm_proxy_total_requests_metric_total counter\n"
-# The body that LiteLLM sends while it does not reach Redis: the message is JSON in itself, with the settings of Redis.
-REDIS_AWAY = {
-    "error": {
-        "message": json.dumps({"message": "Service Unhealthy", "litellm_cache_params": '{"namespace": "planted"}'}),
-        "type": "cache_ping_error",
-        "code": "503",
-    }
-}
-MODELS: list[dict[str, Any]] = [
-    {"name": "smart", "paid": True, "timeout": 5, "backends": [{"id": "smart-1", "description": "anthropic claude"}]},
-    {
-        "name": "local",
-        "timeout": 5,
-        "first_token_timeout": 4,
-        "backends": [{"id": "local-1", "description": "ollama tiny on box1"}, {"id": "local-2"}],
-    },
-    {"name": "embed", "mode": "embedding", "timeout": 5, "backends": [{"id": "embed-1"}]},
-]
-
-
-@dataclass
-class Behaviour:
-    """What the stand-in does; the defaults are those of a healthy gateway."""
-
-    keys: tuple[str, ...] = (KEY,)
-    open_to_all: bool = False
-    refusal: int = 401
-    names: tuple[str, ...] = ("smart", "local", "embed")
-    backends: dict[str, str] = field(
-        default_factory=lambda: {"smart": "smart-1", "local": "local-2", "embed": "embed-1"}
-    )
-    message: dict[str, Any] = field(default_factory=lambda: {"content": "Hello there"})
-    deltas: tuple[str, ...] = ("Hel", "lo")
-    stream_end: str = "data: [DONE]\n\n"
-    vector: Any = (0.1, -0.2, 3)
-    replies: dict[str, tuple[int, str]] = field(default_factory=dict)
-    hang: set[str] = field(default_factory=set)
-    before_first_token: float = 0.0
-    drip: float = 0.0
-    starting_until: float = 0.0
-    redis_away_until: float = 0.0
-
-
-class StandIn(ThreadingHTTPServer):
-    """A gateway that records what it was asked: (method, path, key, body)."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.behaviour = Behaviour()
-        self.asked: list[tuple[str, str, str | None, dict[str, Any]]] = []
-        self.closing = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def bodies(self, path: str) -> list[dict[str, Any]]:
-        """The bodies of requests with the right key."""
-        return [body for _, asked, key, body in self.asked if asked == path and key == f"Bearer {KEY}"]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
-
-    protocol_version = "HTTP/1.1"
-    server: StandIn
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
-
-    def do_GET(self) -> None:
-        self._handle({})
-
-    def do_POST(self) -> None:
-        self._handle(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-    def _handle(self, body: dict[str, Any]) -> None:
-        behaviour = self.server.behaviour
-        key = self.headers.get("Authorization")
-        self.server.asked.append((self.command, self.path, key, body))
-        place = f"stream {self.path}" if body.get("stream") else self.path
-        if place in behaviour.hang:
-            self.server.closing.wait(5)
-        elif time.monotonic() < behaviour.starting_until:
-            self._send(503, {"error": {"message": "starting"}})
-        elif not self.path.startswith(("/health", "/metrics")) and not self._allowed(key):
-            self._send(behaviour.refusal, {"error": {"message": f"invalid key {key}"}})
-        elif place in behaviour.replies:
-            status, text = behaviour.replies[place]
-            self._send_text(status, text, self._backend(body))
-        else:
-            self._answer(body)
-
-    def _allowed(self, key: str | None) -> bool:
-        return self.server.behaviour.open_to_all or key in {f"Bearer {known}" for known in self.server.behaviour.keys}
-
-    def _answer(self, body: dict[str, Any]) -> None:
-        behaviour = self.server.behaviour
-        backend = self._backend(body)
-        if self.path == "/health/liveliness":
-            self._send_text(200, '"I\'m alive!"', None)
-        elif self.path == "/health/readiness":
-            self._send(200, {"status": "healthy", "db": "Not connected"})
-        elif self.path == "/cache/ping":
-            away = time.monotonic() < behaviour.redis_away_until
-            self._send(503, REDIS_AWAY) if away else self._send(200, {"status": "healthy", "cache_type": "redis"})
-        elif self.path == "/metrics/":
-            self._send_text(200, METRICS, None)
-        elif self.path == "/v1/models":
-            self._send(200, {"object": "list", "data": [{"id": name} for name in behaviour.names]})
-        elif self.path == "/v1/embeddings":
-            self._send(200, {"data": [{"embedding": behaviour.vector}]}, backend)
-        elif body.get("stream"):
-            self._stream(backend)
-        else:
-            self._send(200, {"choices": [{"message": behaviour.message}]}, backend)
-
-    def _backend(self, body: dict[str, Any]) -> str | None:
-        return self.server.behaviour.backends.get(body.get("model", ""))
-
-    def _stream(self, backend: str | None) -> None:
-        behaviour = self.server.behaviour
-        self.send_response(200)
-        if backend:
-            self.send_header("X-LiteLLM-Model-Id", backend)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        events = ['data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n']
-        events += [f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n" for text in behaviour.deltas]
-        for number, event in enumerate([*events, behaviour.stream_end]):
-            if number == 1:
-                self.server.closing.wait(behaviour.before_first_token)
-            parts = list(event) if behaviour.drip else [event]
-            for part in filter(None, parts):
-                self.server.closing.wait(behaviour.drip)
-                self.wfile.write(f"{len(part):x}\r\n{part}\r\n".encode())
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _send(self, status: int, body: Any, backend: str | None = None) -> None:
-        self._send_text(status, json.dumps(body), backend)
-
-    def _send_text(self, status: int, text: str, backend: str | None) -> None:
-        payload = text.encode()
-        self.send_response(status)
-        if backend:
-            self.send_header("X-LiteLLM-Model-Id", backend)
-        self.send_header("Content-Length", str(len(payload)))
-        if self.headers["Connection"] == "close":
-            # As uvicorn does; the client's socket then ends with the last byte.
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(payload)
-
-
-class QuietStandIn(StandIn):
-    """A client that gives up leaves a broken pipe behind; that is no error of the stand-in."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep quiet."""
-
-
-def served() -> Iterator[StandIn]:
-    """Run a stand-in while a fixture is in use."""
-    server = QuietStandIn()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.closing.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -205,42 +26,9 @@ def gateway() -> Iterator[StandIn]:
     yield from served()
 
 
-class Runner:
-    """Runs the module as Ansible would; every output is searched for the key."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], url: str) -> None:
-        self.capsys = capsys
-        self.url = url
-
-    def __call__(self, **options: Any) -> dict[str, Any]:
-        arguments = {
-            "url": self.url,
-            "api_key": KEY,
-            "replicas": [{"name": "litellm-1", "url": self.url, "log_hint": REPLICA_HINT}],
-            "models": MODELS,
-            "ready_timeout": 2,
-            "redis_timeout": 2,
-            "log_hint": HINT,
-            **options,
-        }
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            gateway_check.main()
-        output = self.capsys.readouterr()
-        assert KEY not in output.out + output.err
-        assert "sk-wrong-" not in output.out + output.err
-        result: dict[str, Any] = json.loads(output.out)
-        assert result["changed"] is False
-        assert bool(result.get("failed")) == bool(result["failures"])
-        return result
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], gateway: StandIn) -> Runner:
     return Runner(capsys, gateway.url)
-
-
-def model_in(result: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(item for item in result["models"] if item["name"] == name)
 
 
 def test_healthy_gateway_passes_and_says_who_answered(run: Runner, gateway: StandIn) -> None:
@@ -248,11 +36,14 @@ def test_healthy_gateway_passes_and_says_who_answered(run: Runner, gateway: Stan
     result = run()
     assert result["failures"] == []
     assert [item["name"] for item in result["models"]] == ["smart", "local", "embed"]
-    assert model_in(result, "smart") == {
+    smart = model_in(result, "smart")
+    assert smart.pop("fingerprint")
+    assert smart == {
         "name": "smart",
         "mode": "chat",
         "asked": False,
         "note": "not asked (costs money)",
+        "deep": False,
     }
     local, embed = model_in(result, "local"), model_in(result, "embed")
     assert (local["asked"], local["answered_by"], local["backend_id"]) == (True, "local-2", "local-2")
@@ -482,7 +273,7 @@ def test_gateway_that_never_gets_ready_is_reported_and_still_asked(run: Runner, 
 
 @pytest.fixture
 def quick_redis_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "REDIS_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(service, "REDIS_POLL_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("quick_redis_poll")
@@ -593,7 +384,7 @@ def test_proxies_are_not_used(run: Runner, monkeypatch: pytest.MonkeyPatch, prox
 @pytest.mark.parametrize("url", ["127.0.0.1:4000", "ftp://127.0.0.1", "http://", f"http://user:{KEY}@127.0.0.1:4000"])
 def test_address_that_cannot_be_asked_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="must be an address such as") as refused:
-        checks.Gateway(url, KEY)
+        asking.Gateway(url, KEY)
     assert KEY not in str(refused.value)
 
 
@@ -613,7 +404,7 @@ def test_an_answer_whose_connection_is_gone_has_ended() -> None:
         response = http.client.HTTPResponse(ours)
         response.begin()
         assert response.read() == b"ok"
-    assert checks._next_part(response, ours, time.monotonic() + 5) == b""
+    assert asking.next_part(response, ours, time.monotonic() + 5) == b""
 
 
 @pytest.fixture

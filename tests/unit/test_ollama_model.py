@@ -56,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/api/version":
             self.send_json(200, {"version": "0.34.2"})
+        elif self.path == "/api/ps":
+            self.send_json(200, {"models": []})
         else:
             held = self.server.held
             models = [{"name": name, "digest": digest_of(name), "size": size} for name, size in held.items()]
@@ -337,12 +339,19 @@ def test_a_failed_removal_tells_ollamas_message(ollama: Ollama, run: RunModule) 
     assert results["removed"] == ["eva/tiny:q4"]
 
 
+def as_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Return documented options in the words of an argument specification."""
+    arguments = {}
+    for name, option in options.items():
+        arguments[name] = {key: value for key, value in option.items() if key not in {"description", "suboptions"}}
+        if "suboptions" in option:
+            arguments[name]["options"] = as_arguments(option["suboptions"])
+    return arguments
+
+
 def test_the_documentation_describes_the_arguments_as_they_are() -> None:
     options = yaml.safe_load(ollama_model.DOCUMENTATION)["options"]
-    documented = {
-        name: {key: value for key, value in option.items() if key != "description"} for name, option in options.items()
-    }
-    assert documented == ollama_model.ARGUMENT_SPEC
+    assert as_arguments(options) == ollama_model.ARGUMENT_SPEC
 
 
 def test_everything_returned_is_documented(ollama: Ollama, run: RunModule) -> None:

@@ -227,7 +227,7 @@ def test_previous_copy_keeps_owner_and_mode_and_restore_brings_them_back(run: Ru
     options = declared(secrets={"secrets/users.acl": {"content": SECRET, "owner": 999, "group": 999, "mode": "0440"}})
     deploy(run, options)
     run(**declared(secrets={"secrets/users.acl": {"content": "another-secret\n"}}))
-    kept = Path(run.path, ".previous/secrets/users.acl").stat()
+    kept = Path(run.path, ".unfinished/secrets/users.acl").stat()
     assert (kept.st_uid, kept.st_gid, stat.S_IMODE(kept.st_mode)) == (999, 999, 0o440)
 
     run(state="restored")
@@ -250,7 +250,7 @@ def test_restored_goes_back_to_the_state_before_the_last_change(run: Runner) -> 
     assert restored["removed_files"] == ["new.yml"]
     assert restored["changed_files"] == ["compose.yml", "config/redis.conf", "link", "secrets/users.acl"]
     assert project_tree(run.path) == before
-    assert stat.S_IMODE(Path(run.path, ".previous").stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(run.path, ".unfinished").stat().st_mode) == 0o700
     assert run(state="restored")["changed"] is False
     assert SECRET.strip() not in run.printed
 
@@ -259,14 +259,13 @@ def test_restored_without_a_copy_says_so(run: Runner) -> None:
     run(**declared())
     failed = run(state="restored")
     assert failed["failed"] is True
-    assert "holds no copy of a previous state" in failed["msg"]
-    assert not Path(run.path, ".previous").exists()
+    assert "holds no copy of a state before this change" in failed["msg"]
 
 
 def test_no_copy_is_kept_when_nothing_changes(run: Runner) -> None:
     deploy(run, declared())
     run(**declared())
-    assert not Path(run.path, ".previous").exists()
+    assert not Path(run.path, ".unfinished").exists()
 
 
 class Killed(BaseException):
@@ -333,7 +332,7 @@ def test_committed_files_are_what_the_next_change_goes_back_to(run: Runner) -> N
 def test_restored_files_stay_uncommitted_until_they_are_committed(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(run, declared())
     good = project_tree(run.path)
-    deploy(run, declared(files={"a.yml": {"content": "a\n"}, "b.yml": {"content": "b\n"}}))
+    run(**declared(files={"a.yml": {"content": "a\n"}, "b.yml": {"content": "b\n"}}))
     kill_while_writing(run, {"state": "restored"}, monkeypatch)
     later = run(**declared(files={"compose.yml": {"content": "later: 1\n"}}))
     assert (later["uncommitted"], later["restorable"]) == (True, True)
@@ -341,7 +340,7 @@ def test_restored_files_stay_uncommitted_until_they_are_committed(run: Runner, m
     assert project_tree(run.path) == good
     assert run(state="committed")["uncommitted"] is False
     again = run(state="restored")
-    assert (again["changed"], again["uncommitted"], again["restorable"]) == (False, False, False)
+    assert (again["failed"], again["uncommitted"], again["restorable"]) == (True, False, False)
 
 
 def test_committing_is_no_change_and_check_mode_leaves_the_mark(run: Runner) -> None:
@@ -382,7 +381,6 @@ def test_killed_first_run_does_not_count_as_a_project_to_go_back_to(
     kill_while_writing(run, declared(), monkeypatch)
     again = run(**declared())
     assert (again["changed"], again["existed"], again["restorable"]) == (True, False, False)
-    assert not Path(run.path, ".previous").exists()
     run(state="committed")
     assert run(**declared())["existed"] is True
 
@@ -391,7 +389,6 @@ def test_empty_directory_is_no_project_to_go_back_to(run: Runner) -> None:
     Path(run.path).mkdir(parents=True)
     first = run(**declared())
     assert (first["existed"], first["restorable"]) == (False, False)
-    assert not Path(run.path, ".previous").exists()
 
 
 def test_failed_write_says_that_there_is_a_way_back(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

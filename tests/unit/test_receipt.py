@@ -28,11 +28,15 @@ SMART: dict[str, Any] = {"name": "smart", "mode": "chat", "asked": False}
 FILE = "/opt/llm-gateway/litellm/secrets/authorization.header"
 
 
+CA = "/var/lib/llm-gateway/ingress/caddy/pki/authorities/local/root.crt"
+
+
 def body_of(text: str) -> tuple[str, dict[str, Any]]:
     words = shlex.split(text.splitlines()[-1])
     assert words[:3] == ["sudo", "curl", "-sS"]
     assert f"@{FILE}" in words
-    return words[3], json.loads(words[-1])
+    (url,) = [word for word in words if "://" in word]
+    return url, json.loads(words[-1])
 
 
 def test_it_shows_each_model_with_who_answered_and_how_fast() -> None:
@@ -55,13 +59,33 @@ def test_its_command_asks_a_model_that_has_answered() -> None:
 
 
 def test_its_command_asks_for_an_embedding_when_there_is_nothing_else() -> None:
-    url, body = body_of(receipt([EMBED], "127.0.0.1", "0.0.0.0", 4000, FILE))
+    url, body = body_of(receipt([EMBED], "127.0.0.1", "127.0.0.1", 4000, FILE))
     assert url.endswith("/v1/embeddings")
     assert body == {"model": "embed", "input": "hello"}
 
 
-def test_it_says_when_every_address_of_the_box_is_open() -> None:
-    assert "every other address" in receipt([LOCAL], "127.0.0.1", "0.0.0.0", 4000, FILE).splitlines()[0]
+def test_other_machines_get_a_command_with_the_authority_and_a_clients_key() -> None:
+    hosts = ["gw.lan", "192.168.1.10", "localhost", "127.0.0.1"]
+    text = receipt(
+        [LOCAL], "gw.lan", "127.0.0.1", 4000, FILE, scheme="https", hosts=hosts, ca_file=CA, fetched_ca="ca/box.crt"
+    )
+    assert text.splitlines()[0] == "The gateway answers at https://gw.lan:4000/v1 (also as 192.168.1.10)"
+    here, there = (shlex.split(line) for line in text.splitlines() if " curl " in f" {line} ")
+    assert here[:6] == ["curl", "-sS", "--cacert", "ca/box.crt", "-H", "Authorization: Bearer $LLM_KEY"]
+    assert here[6] == "https://gw.lan:4000/v1/chat/completions"
+    # The box reaches itself without asking a name server.
+    assert there[:7] == ["sudo", "curl", "-sS", "--cacert", CA, "--connect-to", "::127.0.0.1:4000"]
+    assert here[7:] == there[10:]
+
+
+def test_a_gateway_for_the_box_alone_is_tried_there_alone() -> None:
+    text = receipt([LOCAL], "127.0.0.1", "127.0.0.1", 4000, FILE, scheme="https", ca_file=CA, fetched_ca="ca/box.crt")
+    assert [line.split()[0] for line in text.splitlines() if " curl " in f" {line} "] == ["sudo"]
+    assert "--connect-to" not in text
+
+
+def test_a_certificate_that_everybody_trusts_needs_no_file() -> None:
+    assert "--cacert" not in receipt([LOCAL], "llm.example.org", "127.0.0.1", 443, FILE, scheme="https")
 
 
 def test_a_model_that_was_not_chosen_is_not_said_to_cost_money() -> None:

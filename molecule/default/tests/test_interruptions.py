@@ -19,8 +19,7 @@ SLOW: list[dict[str, Any]] = [
 def assert_converges(host: Host, **variables: Any) -> None:
     run = on_boxes.play("site", **variables)
     assert run.rc == 0, run.output
-    states = host.check_output("docker inspect -f '{{.State.Health.Status}}' " + " ".join(on_boxes.CONTAINERS))
-    assert states.split() == ["healthy"] * len(on_boxes.CONTAINERS)
+    on_boxes.wait_until_healthy(host)
 
 
 @pytest.mark.skipif(on_boxes.upstream(), reason="the real Ollama has no model that takes its time on purpose")
@@ -32,9 +31,13 @@ def test_killed_during_a_pull(host: Host) -> None:
 
 
 def test_killed_while_the_containers_start(host: Host) -> None:
-    on_boxes.play_until("Start and wait for the containers of litellm", litellm_drain_timeout=30)
+    before = on_boxes.started_at(host)
+    on_boxes.play_until("Start and ask, beside what answers, what changed of litellm", llm_drain_seconds=30)
     # What runs on the box would go on without the control machine; a power cut would not leave it.
-    host.run("pkill -KILL -f 'docker.compose'")
+    host.run("pkill -KILL -f compose_replicas")
+    assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("local"))[0] == 200
     assert_converges(host)
+    # The replicas that answered all the time are the ones that answer now.
+    assert on_boxes.started_at(host) == before
     again = on_boxes.play("site")
     assert (again.rc, again.recap("changed")) == (0, 0), again.output

@@ -63,8 +63,7 @@ def test_a_service_that_does_not_start_gives_its_log_and_the_old_one_comes_back(
     assert "argument must be a memory value" in flat, run.output
     assert "The files and containers from before this run are back." in flat, run.output
     assert on_boxes.shown_secrets(run) == []
-    states = host.check_output("docker inspect -f '{{.State.Health.Status}}' " + " ".join(on_boxes.CONTAINERS))
-    assert states.split() == ["healthy"] * len(on_boxes.CONTAINERS)
+    on_boxes.wait_until_healthy(host)
     assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("local"))[0] == 200
     again = on_boxes.play("site")
     assert (again.rc, again.recap("changed")) == (0, 0), again.output

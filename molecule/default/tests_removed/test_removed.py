@@ -17,6 +17,8 @@ def test_containers_and_files_are_gone(host: Host) -> None:
 
 def test_data_stays(host: Host) -> None:
     assert host.file("/var/lib/llm-gateway/redis/appendonlydir").exists
+    # Clients go on trusting it.
+    assert host.file(on_boxes.CA_FILE).exists
     assert host.check_output("find /var/lib/llm-gateway/ollama -type f | grep -c smollm2") != "0"
 
 

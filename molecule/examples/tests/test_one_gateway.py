@@ -70,8 +70,7 @@ def test_the_chat_page_sees_all_models(host: Host) -> None:
 
 
 def test_four_replicas_share_the_work(host: Host) -> None:
-    states = host.check_output("docker inspect -f '{{.State.Health.Status}}' " + " ".join(REPLICAS))
-    assert states.split() == ["healthy"] * 4
+    on_boxes.wait_until_healthy(host, *REPLICAS)
     examples.backends(host, "chat-ui", "local-fast", 60, PORT)
     for replica in REPLICAS:
         lines = host.check_output(f'docker logs {replica} 2>/dev/null | grep -c -F \'"event": "request"\'')

@@ -108,10 +108,15 @@ def test_every_request_has_a_line_of_json(host: Host) -> None:
 
 
 def test_prometheus_reads_the_figures_and_nobody_else(host: Host) -> None:
-    box = examples.address(examples.BOX)
-    script = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+    # The run has fetched it, as for every client on another machine.
+    authority = (on_boxes.ROOT / "ca/gateway-1.crt").read_text()
+    script = (
+        "import ssl, sys, urllib.request; trusted = ssl.create_default_context(cadata=sys.argv[2]);"
+        " print(urllib.request.urlopen(sys.argv[1], timeout=10, context=trusted).read().decode())"
+    )
     for replica in ("litellm-1", "litellm-2"):
-        figures = docker("exec", DOUBLES, "python3", "-c", script, f"http://{box}:4000/metrics/{replica}")
+        url = f"https://{examples.BOX}:4000/metrics/{replica}"
+        figures = docker("exec", DOUBLES, "python3", "-c", script, url, authority)
         assert "litellm_proxy_total_requests_metric_total{" in figures
     status, _, _ = on_boxes.ask(host, "/metrics/litellm-1")
     assert status == 404

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import on_boxes
 import pytest
-from as_clients import ask_as, ask_many, question, redis, unspoilt_model, wait_until, wait_until_healthy
+from as_clients import ask_as, ask_many, question, redis, unspoilt_model
 from testinfra.host import Host
 
 
@@ -44,9 +44,9 @@ def test_it_opens_on_the_third_failure_for_all_replicas_and_closes_after_a_minut
     assert hits(host) - before == 3
     host.check_output("docker restart llm-gateway-litellm-1")
     on_boxes.provider_fault(host, None)
-    wait_until_healthy(host, "llm-gateway-litellm-1")
+    on_boxes.wait_until_healthy(host, "llm-gateway-litellm-1")
     assert {answer.model for answer in ask_many(host, "app", model, 4)} == {"general"}, "kept over a restart"
-    wait_until(lambda: ask_as(host, "app", question(model)).model == model, 70, "the breaker closes")
+    on_boxes.wait_until(lambda: ask_as(host, "app", question(model)).model == model, 70, "the breaker closes")
     assert 50 < time.monotonic() - opened < 75
 
 
@@ -77,4 +77,4 @@ def test_it_opens_for_a_stopped_ollama_and_costs_nothing_then(host: Host) -> Non
         assert "lonely/ollama/smollm2:135m@llm-routing-box" in open_breakers(host)
     finally:
         host.check_output("docker start llm-gateway-ollama")
-    wait_until_healthy(host, "llm-gateway-ollama")
+    on_boxes.wait_until_healthy(host, "llm-gateway-ollama")

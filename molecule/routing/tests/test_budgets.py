@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import on_boxes
-from as_clients import ask_as, ask_many, question, redis, wait_until, wait_until_healthy
+from as_clients import ask_as, ask_many, question, redis
 from testinfra.host import Host
 
 # What the stand-in's answer to a question of the tests costs at the declared price, in US dollars.
@@ -44,7 +44,7 @@ def test_at_its_share_of_the_budget_a_provider_is_left_out_and_nobody_gets_an_er
     models = [answer.model for answer in answers]
     switched = models.index("local")
     assert set(models[switched:]) == {"local"}
-    wait_until(lambda: 0.8 <= spent(host, "provider:openai") < 0.8 + 3 * PRICE, 5, "the spend is booked")
+    on_boxes.wait_until(lambda: 0.8 <= spent(host, "provider:openai") < 0.8 + 3 * PRICE, 5, "the spend is booked")
     stream = ask_as(host, "app", question("paid", stream=True))
     assert (stream.status, stream.model) == (200, "local")
 
@@ -59,8 +59,8 @@ def test_the_spend_outlives_redis_and_litellm_and_their_kill(host: Host) -> None
     before = spent(host, "provider:openai"), spent(host, "client:poor")
     host.check_output("docker kill llm-gateway-redis && docker start llm-gateway-redis")
     host.check_output(f"docker restart {' '.join(on_boxes.REPLICAS)}")
-    wait_until_healthy(host, "llm-gateway-redis", *on_boxes.REPLICAS)
-    wait_until(lambda: ask_as(host, "app", None, "/v1/models").status == 200, 30, "the gateway answers")
+    on_boxes.wait_until_healthy(host, "llm-gateway-redis", *on_boxes.REPLICAS)
+    on_boxes.wait_until(lambda: ask_as(host, "app", None, "/v1/models").status == 200, 30, "the gateway answers")
     assert (spent(host, "provider:openai"), spent(host, "client:poor")) == before
     assert ask_as(host, "app", question("paid")).model == "local"
     assert ask_as(host, "poor", question("paid")).status == 429

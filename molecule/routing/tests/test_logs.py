@@ -58,8 +58,8 @@ def test_a_stream_that_the_client_leaves_is_counted_and_logged(host: Host) -> No
     body = {"model": "general", "prompt": "word " * 1500, "stream": True, "max_tokens": 60}
     before = {line["request_id"] for line in log_lines(host)}
     header = f"Authorization: Bearer {key_of('app')}"
-    url = "http://127.0.0.1:4000/v1/completions"
-    host.run(shlex.join(["curl", "-sN", "-m", "0.8", "-H", header, "-H", JSON, "-d", json.dumps(body), url]))
+    url = f"{on_boxes.GATEWAY}/v1/completions"
+    host.run(shlex.join([*on_boxes.CURL, "-sN", "-m", "0.8", "-H", header, "-H", JSON, "-d", json.dumps(body), url]))
     wait_until(lambda: {line["request_id"] for line in log_lines(host)} > before, 10, "the line")
     (line,) = [line for line in log_lines(host) if line["request_id"] not in before]
     assert line["cost_usd"] > 0

@@ -22,6 +22,8 @@ from .fields import (
     read,
     seconds,
     text,
+    tokens,
+    truth,
     undefined_items,
     url,
     whole_number,
@@ -76,6 +78,9 @@ _MODEL_FIELDS = {
     "cache_ttl": Field(
         whole_seconds, "seconds for which answers are kept, such as cache_ttl: 600; leave it out for none"
     ),
+    "context": Field(tokens, "tokens of a question and its answer together, such as context: 8192"),
+    "resident": Field(truth, "resident: true to load the model after each run and keep it in memory, or leave it out"),
+    "tools": Field(truth, "tools: true for a model that calls tools, or leave it out"),
 }
 _BACKEND_FIELDS = {
     "provider": Field(text, "a provider of llm_providers, or ollama", required=True),
@@ -165,6 +170,9 @@ class Model:
         first_token_timeout: seconds of silence before the first token, and between two tokens.
         on_context_overflow: name of the model that is asked when a question is too long for this one, or empty.
         cache_ttl: seconds for which answers are kept; None for not at all.
+        context: tokens that a question and its answer may have together; None for what the backend allows.
+        resident: whether its Ollama models are loaded after each run and stay in memory.
+        tools: whether it is declared to call tools.
     """
 
     name: str
@@ -176,6 +184,9 @@ class Model:
     first_token_timeout: float
     on_context_overflow: str = ""
     cache_ttl: int | None = None
+    context: int | None = None
+    resident: bool = False
+    tools: bool = False
 
 
 @dataclass(frozen=True)
@@ -327,6 +338,9 @@ def _read_models(
                 first_token_timeout=first_token,
                 on_context_overflow=values.get("on_context_overflow", ""),
                 cache_ttl=values.get("cache_ttl"),
+                context=values.get("context"),
+                resident=values.get("resident", False),
+                tools=values.get("tools", False),
             ),
         )
     return tuple(models), problems

@@ -89,6 +89,13 @@ def whole_number(value: Any) -> str | None:
     return None if value > 0 else f"{value} is not above 0"
 
 
+def tokens(value: Any) -> str | None:
+    """Accept a whole number of tokens that a model's context may hold."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"is not a whole number of tokens but {_number_kind(value)}"
+    return None if 256 <= value <= 10_000_000 else f"{value} is not between 256 and 10000000 tokens"
+
+
 def whole_seconds(value: Any) -> str | None:
     """Accept a whole number of seconds, 30 days at most."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -170,6 +177,11 @@ def boolean(value: Any) -> str | None:
     if isinstance(value, bool) or (isinstance(value, str) and value.lower() in {"true", "false", "yes", "no"}):
         return None
     return f"is not true or false but {kind_of(value)}"
+
+
+def truth(value: Any) -> str | None:
+    """Accept true or false alone."""
+    return None if isinstance(value, bool) else f"is not true or false but {kind_of(value)}"
 
 
 def url(value: Any) -> str | None:

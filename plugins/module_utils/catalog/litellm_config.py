@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .chains import fallbacks_of
 from .declaration import EMBEDDING, OLLAMA, OPENAI_COMPATIBLE, Backend, Catalog, Model, Provider
+from .ollama_models import served_name
 from .prices import costs_money
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _ollama_deployment(model: Model, backend: Backend, box: str, address: str) -
         # With `ollama_chat/` a refused connection never opens the breaker, so Ollama is asked in OpenAI's dialect.
         api_base=f"{address}/v1",
         api_key_variable="",
-        upstream=f"openai/{backend.model}",
+        upstream=f"openai/{served_name(model, backend)}",
         paid=costs_money(backend, Provider(OLLAMA, OLLAMA)),
         backend=backend,
     )

@@ -5,16 +5,27 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .address import address_plan, published_ports
 from .budgets import budget_problems, budget_warnings
+from .chains import fallbacks_of
 from .clients import client_problems, read_clients
-from .declaration import EMBEDDING, OLLAMA, Catalog, Model, read_catalog
+from .declaration import EMBEDDING, Catalog, Model, read_catalog
 from .images import SERVICE_OF_IMAGE, read_images
 from .litellm_config import REDIS_PORT, deployments, environment, litellm_config
+from .ollama_models import models_to_derive, models_to_keep_loaded, models_to_pull
 from .policy import gateway_policy
 from .prices import KnownPrices
 from .problems import Problem
 from .references import reference_problems, reference_warnings
-from .settings import SECRETS, Role, folder_problems, secret_problems, setting_problems, unknown_variables
+from .settings import (
+    SECRETS,
+    Role,
+    folder_problems,
+    reach_problems,
+    secret_problems,
+    setting_problems,
+    unknown_variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +56,7 @@ class Declaration:
         ollama_boxes: the boxes that run Ollama.
         ollama_address: where LiteLLM reaches the Ollama of its own box (``http://host:port``).
         redis_host: name under which LiteLLM reaches Redis.
+        gateway_box_address: where Ansible reaches that box, or empty where only its name says so.
         switched_off: names of the services that are not to run.
         variable_names: every variable the host has, to find misspelt ones.
         roles: the roles with the variables they declare.
@@ -63,6 +75,7 @@ class Declaration:
     ollama_boxes: tuple[str, ...]
     ollama_address: str
     redis_host: str
+    gateway_box_address: str = ""
     switched_off: tuple[str, ...] = ()
     variable_names: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
@@ -92,6 +105,7 @@ def check(declaration: Declaration) -> list[Problem]:
     }
     return [
         *setting_problems(declaration.settings),
+        *reach_problems(declaration.settings, declaration.gateway_box, declaration.gateway_box_address),
         *folder_problems(declaration.settings),
         *secret_problems(
             {name: declaration.settings.get(name) for name in SECRETS},
@@ -127,8 +141,9 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
         "images_to_hold": [
             image for name, image in images.items() if SERVICE_OF_IMAGE.get(name, name) not in declaration.switched_off
         ],
-        "ports": [] if "ingress" in declaration.switched_off else [_published_port(settings)],
-        "ollama_models": [] if "ollama" in declaration.switched_off else _ollama_models(catalog),
+        "ports": [] if "ingress" in declaration.switched_off else published_ports(settings),
+        "address": address_plan(settings, declaration.gateway_box, declaration.gateway_box_address),
+        **_ollama_models(catalog, "ollama" not in declaration.switched_off),
         "litellm_config": litellm_config(
             catalog,
             declaration.reachable_ollama,
@@ -152,17 +167,6 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
     }
 
 
-def _published_port(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the gateway listens on, for the check that nothing else does."""
-    return {
-        "address": settings["llm_bind_address"],
-        "port": int(settings["llm_port"]),
-        "variable": "llm_port",
-        # The gateway that runs already holds its own port.
-        "project": "llm-gateway-ingress",
-    }
-
-
 def _stray_boxes(declaration: Declaration) -> list[Problem]:
     """Report boxes whose Ollama no client could reach: Ollama is never published, so only its own box asks it."""
     return [
@@ -177,10 +181,13 @@ def _stray_boxes(declaration: Declaration) -> list[Problem]:
     ]
 
 
-def _ollama_models(catalog: Catalog) -> list[str]:
-    """Return what Ollama must hold, each name once, in the order of the catalog."""
-    names = [backend.model for model in catalog.models for backend in model.backends if backend.provider == OLLAMA]
-    return list(dict.fromkeys(names))
+def _ollama_models(catalog: Catalog, enabled: bool) -> dict[str, list[Any]]:
+    """Return what Ollama pulls, what it derives from that, and what it keeps in memory; nothing where it is off."""
+    return {
+        "ollama_models": models_to_pull(catalog) if enabled else [],
+        "ollama_derived_models": models_to_derive(catalog) if enabled else [],
+        "ollama_resident_models": models_to_keep_loaded(catalog) if enabled else [],
+    }
 
 
 def _question(model: Model, catalog: Catalog, ollama_boxes: Mapping[str, str]) -> dict[str, Any]:
@@ -193,6 +200,10 @@ def _question(model: Model, catalog: Catalog, ollama_boxes: Mapping[str, str]) -
         "paid": any(deployment.paid for deployment in found),
         "timeout": model.timeout,
         "first_token_timeout": model.first_token_timeout,
+        "context": model.context,
+        "tools": model.tools,
+        "resident": model.resident,
+        "fallbacks": list(fallbacks_of(model, catalog)),
         "backends": [
             {key: value for key, value in asdict(deployment).items() if key in ("id", "description")}
             for deployment in found

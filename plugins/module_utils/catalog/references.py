@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..ollama.names import FORM, InvalidName, parse
 from .chains import circles, next_by_fallback, next_by_overflow
 from .declaration import CHAT, EMBEDDING, HOSTED, OLLAMA, Catalog, Model
+from .ollama_models import models_to_derive
 from .problems import Problem, did_you_mean
 
 
@@ -19,6 +21,7 @@ def reference_problems(catalog: Catalog, ollama_boxes: dict[str, str]) -> list[P
     for model in catalog.models:
         problems += _fallback_problems(model, by_name)
         problems += _overflow_problems(model, by_name)
+        problems += _ability_problems(model, catalog)
         problems += _backend_problems(model, catalog, ollama_boxes)
         if model.first_token_timeout > model.timeout:
             problems.append(
@@ -28,7 +31,12 @@ def reference_problems(catalog: Catalog, ollama_boxes: dict[str, str]) -> list[P
                     "Write a smaller number here, or a larger timeout",
                 ),
             )
-    return [*problems, *_circle_problems(by_name), *_default_fallback_problems(catalog.default_fallbacks, by_name)]
+    return [
+        *problems,
+        *_circle_problems(by_name),
+        *_default_fallback_problems(catalog.default_fallbacks, by_name),
+        *_derived_name_problems(catalog),
+    ]
 
 
 def reference_warnings(catalog: Catalog) -> list[str]:
@@ -76,6 +84,57 @@ def _overflow_problems(model: Model, by_name: dict[str, Model]) -> list[Problem]
         return [Problem(path, "is this model itself", "Name one with a longer context, or remove it")]
     if target.mode != CHAT:
         return [Problem(path, f"{name!r} is for {target.mode}, {model.name!r} for chat", "Name a chat model")]
+    return _short_overflow_problems(path, model, target)
+
+
+def _short_overflow_problems(path: str, model: Model, target: Model) -> list[Problem]:
+    if model.context is None or target.context is None or target.context > model.context:
+        return []
+    what = f"{target.name!r} has a context of {target.context}, no longer than the {model.context} of {model.name!r}"
+    return [Problem(path, what, "Name one with a longer context, or remove it")]
+
+
+def _ability_problems(model: Model, catalog: Catalog) -> list[Problem]:
+    problems = []
+    providers = [catalog.providers.get(backend.provider) for backend in model.backends]
+    # A provider that nobody declared is reported by itself, and might have been meant to be Ollama.
+    if model.resident and providers and all(provider and provider.kind != OLLAMA for provider in providers):
+        what = "only Ollama keeps models in memory, and no backend of this one is Ollama's"
+        problems.append(Problem(f"llm_models[{model.name}].resident", what, "Remove it, or add an Ollama backend"))
+    if model.tools and model.mode == EMBEDDING:
+        what = "a model for embeddings calls no tools"
+        problems.append(Problem(f"llm_models[{model.name}].tools", what, "Remove it"))
+    return problems
+
+
+def _derived_name_problems(catalog: Catalog) -> list[Problem]:
+    """Report upstream models that have the name of a derived one, which no registry knows."""
+    derived = {entry["name"]: entry for entry in models_to_derive(catalog)}
+    problems = []
+    for model in catalog.models:
+        for index, backend in enumerate(model.backends):
+            entry = derived.get(_short(backend.model)) if backend.provider == OLLAMA else None
+            if entry:
+                context = entry["parameters"]["num_ctx"]
+                what = f"{backend.model!r} is what the gateway calls {entry['from']} with context: {context}"
+                instead = f"Write model: {entry['from']!r} and that context"
+                problems.append(Problem(f"llm_models[{model.name}].backends[{index}].model", what, instead))
+    return problems
+
+
+def _short(upstream: str) -> str:
+    try:
+        return parse(upstream).short.lower()
+    except InvalidName:
+        return upstream
+
+
+def _upstream_name_problems(path: str, upstream: str) -> list[Problem]:
+    """Report a name that Ollama would refuse when it is to be pulled."""
+    try:
+        parse(upstream)
+    except InvalidName as error:
+        return [Problem(path, str(error).replace(FORM, "").strip().rstrip("."), FORM.rstrip("."))]
     return []
 
 
@@ -123,6 +182,8 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
                     "Put the gateway's box into group ollama of the inventory, and leave ollama_enabled true",
                 ),
             )
+        if provider.kind == OLLAMA:
+            problems += _upstream_name_problems(f"{path}.model", backend.model)
         if provider.kind == OLLAMA and backend.model.lower().endswith((":cloud", "-cloud")):
             problems.append(
                 Problem(

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .fields import Field, Undefined, boolean, networks, one_of, port, text, undefined_items
+from .address import TLS_MODES, address_problems, is_host, tls_mode
+from .fields import (
+    Field,
+    Undefined,
+    boolean,
+    kind_of,
+    networks,
+    one_of,
+    port,
+    text,
+    undefined_items,
+    whole_seconds,
+)
 from .problems import ANYWHERE, EDIT_VAULT, VAULT_FILE, Problem, did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -42,12 +54,48 @@ def _address(value: Any) -> str | None:
     return None if is_address else f"{value!r} is not an IPv4 address"
 
 
+def _tls(value: Any) -> str | None:
+    return None if tls_mode(value) in TLS_MODES else f"{value!r} is not one of {', '.join(TLS_MODES)}"
+
+
+def _hosts(value: Any) -> str | None:
+    """Accept a list of names and IPv4 addresses; the gateway is published at IPv4 addresses only."""
+    if not isinstance(value, list):
+        return f"is not a list but {kind_of(value)}"
+    wrong = [item for item in value if not is_host(item)]
+    return f"holds {wrong[0]!r}, which is neither a name nor an IPv4 address" if wrong else None
+
+
+def _box_names(value: Any) -> str | None:
+    """Accept a list of names of boxes."""
+    if not isinstance(value, list):
+        return f"is not a list but {kind_of(value)}"
+    wrong = [item for item in value if not isinstance(item, str) or not item]
+    return f"holds {wrong[0]!r}, which is no name of a box" if wrong else None
+
+
+def _email(value: Any) -> str | None:
+    is_email = isinstance(value, str) and re.match(r"([^\s@{}\"]+@[^\s@{}\"]+\.[^\s@{}\"]+)?\Z", value)
+    return None if is_email else f"{value!r} is not an e-mail address"
+
+
+def _file(value: Any) -> str | None:
+    """Accept an absolute path, also from somebody's home, or nothing."""
+    is_path = isinstance(value, str) and (value == "" or value.startswith(("/", "~/")))
+    return None if is_path else f"{value!r} is not an absolute path"
+
+
 def _sentry_dsn(value: Any) -> str | None:
     if value == "":
         return None
     # Not repeated: whoever has it can fill the project with reports.
     is_dsn = isinstance(value, str) and re.match(r"https?://[^\s/@:]+(:[^\s/@]*)?@[^\s/@]+(/[^\s/]+)*/\d+\Z", value)
     return None if is_dsn else "is not the address of a Sentry project"
+
+
+def _drain_seconds(value: Any) -> str | None:
+    """Accept a whole number of seconds; as text too, since ``-e llm_drain_seconds=60`` gives text."""
+    return whole_seconds(int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value)
 
 
 def _replicas(value: Any) -> str | None:
@@ -62,12 +110,20 @@ SETTINGS = {
         required=True,
     ),
     "llm_port": Field(port, "llm_port: 4000", required=True),
+    "llm_tls": Field(_tls, "llm_tls: internal, acme, files or off"),
+    "llm_hosts": Field(_hosts, "llm_hosts: [llm.home.arpa, 192.168.1.10], without https:// and without a port"),
+    "llm_tls_email": Field(_email, 'llm_tls_email: you@your-domain.org, or "" for no messages'),
+    "llm_tls_certificate": Field(_file, "llm_tls_certificate: ~/tls/fullchain.pem, on this machine"),
+    "llm_tls_key": Field(_file, "llm_tls_key: ~/tls/key.pem, on this machine"),
+    "llm_retry_in_flight": Field(boolean, "llm_retry_in_flight: false"),
+    "llm_drain_seconds": Field(_drain_seconds, "llm_drain_seconds: 120"),
     "llm_master_key": Field(text, 'llm_master_key: "{{ vault_litellm_master_key }}"', required=True),
     "llm_redis_password": Field(text, 'llm_redis_password: "{{ vault_redis_password }}"', required=True),
     "llm_deploy_dir": Field(_directory, "llm_deploy_dir: /opt/llm-gateway", required=True),
     "llm_data_dir": Field(_directory, "llm_data_dir: /var/lib/llm-gateway", required=True),
     "llm_models_dir": Field(_directory, "llm_models_dir: /var/lib/llm-gateway/ollama", required=True),
     "llm_network": Field(text, "llm_network: llm-gateway", required=True),
+    "llm_outside_from": Field(_box_names, "llm_outside_from: [other-box], or [] for the control machine alone"),
     "llm_verify_paid": Field(boolean, "llm_verify_paid: false", required=True),
     "llm_secure_logging": Field(boolean, "llm_secure_logging: true", required=True),
     "llm_budget_unavailable": Field(
@@ -83,8 +139,16 @@ DEFAULTS: dict[str, Any] = {
     "llm_budget_unavailable": "open",
     "llm_clients": [],
     "llm_default_fallbacks": [],
+    "llm_drain_seconds": 120,
+    "llm_hosts": [],
     "llm_monitoring_networks": [],
+    "llm_outside_from": [],
+    "llm_retry_in_flight": False,
     "llm_sentry_dsn": "",
+    "llm_tls": "internal",
+    "llm_tls_certificate": "",
+    "llm_tls_email": "",
+    "llm_tls_key": "",
     "litellm_replicas": 2,
 }
 CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_default_fallbacks", "llm_clients", "llm_images")
@@ -139,23 +203,52 @@ def setting_problems(declared: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
+def reach_problems(declared: Mapping[str, Any], box: str, box_address: str) -> list[Problem]:
+    """Return what does not go together in the settings that say how clients reach the gateway.
+
+    Args:
+        declared: the single settings by variable name; with a mistake in one of them nothing is said of the rest.
+        box: name of the box in the inventory.
+        box_address: where Ansible reaches the box, or empty.
+    """
+    names = (
+        "llm_bind_address",
+        "llm_port",
+        "llm_tls",
+        "llm_hosts",
+        "llm_tls_email",
+        "llm_tls_certificate",
+        "llm_tls_key",
+    )
+    settings = {name: declared.get(name, DEFAULTS.get(name)) for name in names}
+    if any(isinstance(value, Undefined) or SETTINGS[name].check(value) for name, value in settings.items()):
+        return []
+    return address_problems(settings, box, box_address)
+
+
 def folder_problems(declared: Mapping[str, Any]) -> list[Problem]:
     """Return folders for data that lie in, around or on a service's own folder, which a run sweeps clean."""
     paths = {name: str(declared.get(name)) for name in ("llm_deploy_dir", "llm_data_dir", "llm_models_dir")}
     if any(_directory(path) for path in paths.values()):
         return []
     swept = [PurePosixPath(paths["llm_deploy_dir"]) / service for service in SERVICES]
+    data = PurePosixPath(paths["llm_data_dir"])
     kept = {
-        "llm_data_dir": PurePosixPath(paths["llm_data_dir"]) / "redis",
-        "llm_models_dir": PurePosixPath(paths["llm_models_dir"]),
+        "llm_data_dir": (data / "redis", data / "ingress"),
+        "llm_models_dir": (PurePosixPath(paths["llm_models_dir"]),),
     }
     problems = []
-    for name, folder in kept.items():
-        clash = next((own for own in swept if folder == own or own in folder.parents or folder in own.parents), None)
+    for name, folders in kept.items():
+        pairs = [(folder, own) for folder in folders for own in swept]
+        clash = next((pair for pair in pairs if _overlap(*pair)), None)
         if clash is not None:
-            what = f"{folder} and {clash}, whose other files are removed, would get in each other's way"
+            what = f"{clash[0]} and {clash[1]}, whose other files are removed, would get in each other's way"
             problems.append(Problem(name, what, "Name a folder apart from llm_deploy_dir"))
     return problems
+
+
+def _overlap(one: PurePosixPath, other: PurePosixPath) -> bool:
+    return one == other or one in other.parents or other in one.parents
 
 
 def secret_problems(

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 # Compose does not notice a changed file behind a mount; a changed label makes it recreate the container that reads it.
 FILES_LABEL = "llm-gateway.files-sha256"
 
+# Compose stops the old container and starts the new one in its place.
+RECREATE = "recreate"
+# A changed container is another service, so that it can start beside the old one: the names of services carry a digest.
+BESIDE = "beside"
+# The process reads changed files anew by itself, so they do not make another container.
+RELOAD = "reload"
+UPDATES = (RECREATE, BESIDE, RELOAD)
+
 # Names on the box are shared with everything else that runs there.
 CONTAINER_PREFIX = "llm-gateway-"
 
@@ -28,13 +36,16 @@ REQUIRED = ("image", "user", "healthcheck", "mem_limit", "pids_limit")
 
 
 def files_digest(files: Mapping[str, Mapping[str, Any]], secrets: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the SHA-256 over everything the containers read at start: names and contents of all files."""
-    contents = {name: entry["content"] for name, entry in {**files, **secrets}.items()}
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+    """Return the SHA-256 over everything the containers read at start: names and contents of all files in folders.
+
+    Only folders are mounted, so no container reads a file that lies beside compose.yml.
+    """
+    contents = {name: entry["content"] for name, entry in {**files, **secrets}.items() if "/" in name}
+    return _digest(contents)
 
 
 def compose_definition(
-    containers: Mapping[str, Mapping[str, Any]], project: str, network: str, digest: str
+    containers: Mapping[str, Mapping[str, Any]], project: str, network: str, digest: str, update: str = RECREATE
 ) -> dict[str, Any]:
     """Return the Compose file of one project.
 
@@ -43,6 +54,7 @@ def compose_definition(
         project: name of the Compose project.
         network: the external network that all projects share.
         digest: hash of the files that the containers read.
+        update: what happens to a container when something of it changes, one of ``UPDATES``.
 
     Raises:
         ValueError: a container lacks a limit, a user, an image or a health check.
@@ -52,11 +64,16 @@ def compose_definition(
         missing = [key for key in REQUIRED if key not in particular]
         if missing:
             raise ValueError(f"container {name} of project {project} has no {', '.join(missing)}")
-        services[name] = {
+        service = {
             "container_name": f"{CONTAINER_PREFIX}{name}",
             **HARDENING,
             **particular,
-            "networks": [network],
-            "labels": {FILES_LABEL: digest},
+            "networks": {network: {"aliases": [name]}} if update == BESIDE else [network],
+            **({} if update == RELOAD else {"labels": {FILES_LABEL: digest}}),
         }
+        services[f"{name}-{_digest(service)[:8]}" if update == BESIDE else name] = service
     return {"name": project, "services": services, "networks": {network: {"external": True}}}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -11,21 +11,56 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def receipt(answers: Sequence[Mapping[str, Any]], host: str, address: str, port: int, authorization_file: str) -> str:
+def receipt(
+    answers: Sequence[Mapping[str, Any]],
+    host: str,
+    address: str,
+    port: int,
+    authorization_file: str,
+    *,
+    scheme: str = "http",
+    hosts: Sequence[str] = (),
+    ca_file: str = "",
+    fetched_ca: str = "",
+) -> str:
     """Return the receipt as text.
 
     Args:
         answers: one entry a model, as the module ``gateway_check`` returns them; times in seconds.
-        host: address at which the box itself reaches the gateway.
-        address: address at which the gateway is published; 0.0.0.0 for every address of the box.
+        host: name or address in the gateway's URL.
+        address: IP address at which the box itself reaches the gateway.
         port: TCP port of the gateway.
         authorization_file: file on the box with the header that carries the key.
+        scheme: http or https.
+        hosts: every name and address by which clients may ask.
+        ca_file: file on the box with the certificate of the authority that clients must be told of, or empty.
+        fetched_ca: the same on the control machine, or empty.
     """
-    everywhere = " (and every other address of the box)" if address != host else ""
-    lines = [f"The gateway answers at http://{host}:{port}/v1{everywhere}", ""]
+    others = [other for other in hosts if other != host and not _is_local(other)]
+    also = f" (also as {', '.join(others)})" if others else ""
+    base = f"{scheme}://{host}:{port}/v1"
+    lines = [f"The gateway answers at {base}{also}", ""]
     lines += _table([("model", "mode", "answered by", "seconds", ""), *(_row(answer) for answer in answers)])
-    lines += ["", "Try it on the box; the key stays in its file:", _command(answers, host, port, authorization_file)]
+    question = _question(answers, base)
+    if not _is_local(host):
+        trust = f" --cacert {fetched_ca}" if fetched_ca else ""
+        lines += [
+            "",
+            "Try it from here, with the key of a client (make client NAME=app) in LLM_KEY:",
+            f'  curl -sS{trust} -H "Authorization: Bearer $LLM_KEY" {question}',
+        ]
+    trust = f" --cacert {ca_file}" if ca_file else ""
+    way = f" --connect-to ::{address}:{port}" if address != host else ""
+    lines += [
+        "",
+        "Try it on the box; the key stays in its file:",
+        f"  sudo curl -sS{trust}{way} -H @{authorization_file} {question}",
+    ]
     return "\n".join(lines)
+
+
+def _is_local(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.")
 
 
 def _row(answer: Mapping[str, Any]) -> tuple[str, ...]:
@@ -50,7 +85,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _command(answers: Sequence[Mapping[str, Any]], host: str, port: int, authorization_file: str) -> str:
+def _question(answers: Sequence[Mapping[str, Any]], base: str) -> str:
+    """Return the last words of a command that asks a model, one that has answered where there is one."""
     chat = [answer for answer in answers if answer["mode"] == "chat"]
     asked = [answer for answer in chat if answer["asked"]] or chat
     if asked:
@@ -60,7 +96,4 @@ def _command(answers: Sequence[Mapping[str, Any]], host: str, port: int, authori
         )
     else:
         route, body = "embeddings", {"model": answers[0]["name"], "input": "hello"}
-    return (
-        f"  sudo curl -sS http://{host}:{port}/v1/{route} -H @{authorization_file}"
-        f" -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
-    )
+    return f"{base}/{route} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"

@@ -7,6 +7,11 @@ import json
 PORT = 4000
 
 
+def container_names(count: int) -> list[str]:
+    """Return the names of the replicas' containers."""
+    return [f"llm-gateway-litellm-{number}" for number in range(1, count + 1)]
+
+
 def replicas(inspected: str, count: int, network: str) -> list[dict[str, str]]:
     """Return name, address and log command of each replica; the address of one that does not run is empty.
 
@@ -20,8 +25,7 @@ def replicas(inspected: str, count: int, network: str) -> list[dict[str, str]]:
         endpoint = container["NetworkSettings"]["Networks"].get(network, {})
         addresses[container["Name"].lstrip("/")] = endpoint.get("IPAddress", "")
     found = []
-    for number in range(1, count + 1):
-        container_name = f"llm-gateway-litellm-{number}"
+    for number, container_name in enumerate(container_names(count), start=1):
         address = addresses.get(container_name, "")
         found.append(
             {

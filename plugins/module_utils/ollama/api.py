@@ -8,11 +8,9 @@ import json
 import re
 import time
 import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
-from ansible.module_utils.urls import open_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +23,7 @@ _STARTUP_POLL_S = 0.25
 _ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?")
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_ERROR_CHARACTERS = 500
+_YEARS_THAT_MEAN_FOREVER = 50
 
 
 class ApiError(Exception):
@@ -61,6 +60,30 @@ class Model:
     size: int
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the server tells about one model that it holds.
+
+    ``weights`` are the blobs it is made of. ``parameters`` has every value of a key, as Ollama writes it: a key such as
+    ``stop`` may have several. ``embeds`` says that the model makes embeddings and does not chat.
+    """
+
+    weights: tuple[str, ...]
+    template: str
+    system: str
+    parameters: dict[str, list[str]]
+    embeds: bool
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory: ``digest`` as in ``Model``, ``forever`` when nothing but the need for room ends its stay."""
+
+    name: str
+    digest: str
+    forever: bool
+
+
 class Client:
     """Talks to one Ollama server directly, never through a proxy or with credentials of a netrc file."""
 
@@ -74,6 +97,8 @@ class Client:
                 "without user name, password and query. Write it like http://127.0.0.1:11434."
             )
         self.url = url.rstrip("/")
+        # Ansible's open_url reads the machine's certificates at each request, which takes longer than the answer.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def version(self, timeout_s: float = _ANSWER_S) -> str:
         """The server's version, for example ``0.34.2``. Raises Unreachable or OllamaError."""
@@ -115,8 +140,63 @@ class Client:
         the model and reports failures in a later line (Ollama server/routes.go PullHandler), which raises OllamaError
         with Ollama's own text. Raises Unreachable when the stream falls silent or the connection breaks.
         """
+        self._follow("pull", {"model": name}, silence_s)
+
+    def create(self, name: str, base: str, parameters: dict[str, Any], silence_s: float = PULL_SILENCE_S) -> None:
+        """Make a model from a held one with other parameters, in place of one of that name.
+
+        ``parameters`` are Ollama's, such as ``{"num_ctx": 8192}``; the base's others stay (Ollama server/create.go).
+        Raises as ``pull`` does.
+        """
+        self._follow("create", {"model": name, "from": base, "parameters": parameters}, silence_s)
+
+    def show(self, name: str) -> Shown:
+        """What a held model is made of. Raises Unreachable, or OllamaError with status 404 when it is not held."""
+        answer = self._json("POST", "/api/show", {"model": name})
+        capabilities = answer.get("capabilities") or []
+        return Shown(
+            weights=_weights(_field(answer, "modelfile", str)),
+            template=str(answer.get("template") or ""),
+            system=str(answer.get("system") or ""),
+            parameters=_parameters(str(answer.get("parameters") or "")),
+            embeds="embedding" in capabilities and "completion" not in capabilities,
+        )
+
+    def loaded(self) -> list[Loaded]:
+        """The models in memory. Raises Unreachable or OllamaError."""
+        entries = self._json("GET", "/api/ps").get("models") or []
+        if not isinstance(entries, list):
+            raise OllamaError(200, "the answer's field 'models' is not a list")
+        return [
+            Loaded(_field(item, "name", str), _field(item, "digest", str), _is_forever(_field(item, "expires_at", str)))
+            for item in entries
+        ]
+
+    def keep_loaded(self, name: str, silence_s: float) -> None:
+        """Load a model and keep it in memory; returns when it is loaded.
+
+        ``silence_s`` is how long the server may send nothing, in seconds: it answers when the model is loaded.
+        Raises Unreachable or OllamaError.
+        """
+        self._touch(name, -1, silence_s)
+
+    def unload(self, name: str) -> None:
+        """Take a model out of memory once it has given its answers. Raises Unreachable or OllamaError."""
+        self._touch(name, 0, _ANSWER_S)
+
+    def _touch(self, name: str, keep_alive: int, silence_s: float) -> None:
+        """Ask a model nothing, which sets how long it stays; models for embeddings refuse /api/generate."""
+        # As text, -1 is no duration for Ollama; as a number it means for ever.
+        request = {"model": name, "keep_alive": keep_alive}
+        if self.show(name).embeds:
+            self._json("POST", "/api/embed", request, silence_s)
+        else:
+            self._json("POST", "/api/generate", {**request, "stream": False}, silence_s)
+
+    def _follow(self, verb: str, payload: dict[str, Any], silence_s: float) -> None:
+        """Send a request that is answered by lines of progress, and read them to the end."""
         status = ""
-        with self._open("POST", "/api/pull", {"model": name, "stream": True}, silence_s) as response:
+        with self._open("POST", f"/api/{verb}", {**payload, "stream": True}, silence_s) as response:
             while True:
                 raw = response.readline(_MAX_LINE_BYTES)
                 if not raw:
@@ -128,7 +208,7 @@ class Client:
                     raise OllamaError(200, str(line["error"]))
                 status = str(line.get("status") or "")
         if status != "success":
-            raise Unreachable(self.url, f"the pull ended without success, its last status was {status!r}")
+            raise Unreachable(self.url, f"the {verb} ended without success, its last status was {status!r}")
 
     def _json(
         self, method: str, path: str, payload: dict[str, Any] | None = None, timeout_s: float = _ANSWER_S
@@ -142,20 +222,17 @@ class Client:
     def _open(self, method: str, path: str, payload: dict[str, Any] | None, timeout_s: float) -> Iterator[Any]:
         """Yield the open response; failures while sending or reading become Unreachable or OllamaError."""
         try:
-            response = open_url(
+            request = urllib.request.Request(  # noqa: S310 - the scheme was checked when the client was made
                 self.url + path,
                 data=None if payload is None else json.dumps(payload).encode(),
                 headers={"Content-Type": "application/json"},
                 method=method,
-                use_proxy=False,
-                use_netrc=False,
-                timeout=timeout_s,
             )
-            with contextlib.closing(response):
+            with contextlib.closing(self._opener.open(request, timeout=timeout_s)) as response:
                 yield response
         except urllib.error.HTTPError as error:
             raise OllamaError(error.code, _error_text(error)) from error
-        except (OSError, http.client.HTTPException, UrlsConnectionError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise Unreachable(self.url, _reason(error, timeout_s)) from error
 
 
@@ -169,6 +246,34 @@ def _object(raw: bytes) -> dict[str, Any]:
         start = raw[:_MAX_ERROR_CHARACTERS].decode(errors="replace").strip()
         raise OllamaError(200, f"the answer is not Ollama's format, it starts with {start!r}")
     return value
+
+
+def _weights(modelfile: str) -> tuple[str, ...]:
+    """The blobs named by the first commands of a Modelfile; what follows is free text that may look like them."""
+    found = []
+    for line in modelfile.splitlines():
+        command, _separator, blob = line.partition(" ")
+        if command in ("FROM", "ADAPTER"):
+            found.append(blob.strip())
+        elif line.strip() and not line.startswith("#"):
+            break
+    return tuple(sorted(found))
+
+
+def _parameters(text: str) -> dict[str, list[str]]:
+    """The parameters as /api/show writes them: a line for each value, the key first (Ollama server/routes.go)."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _separator, value = line.strip().partition(" ")
+        if key:
+            found.setdefault(key, []).append(value.strip())
+    return found
+
+
+def _is_forever(expires_at: str) -> bool:
+    """Whether a time (RFC 3339) is so far away that only keep_alive -1 sets it: Ollama adds 292 years."""
+    year = re.match(r"(\d{4,})-", expires_at)
+    return year is not None and int(year.group(1)) > time.gmtime().tm_year + _YEARS_THAT_MEAN_FOREVER
 
 
 def _field(item: Any, field: str, kind: type) -> Any:

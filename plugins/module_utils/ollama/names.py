@@ -14,8 +14,9 @@ DEFAULT_TAG = "latest"
 
 _FIRST_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_")
 _EXTRA_CHARACTERS = {"host": "-.:", "namespace": "-", "model": "-.", "tag": "-."}
-_MAX_LENGTH = {"host": 350, "namespace": 80, "model": 80, "tag": 80}
-_FORM = "Write it as [host/][namespace/]model[:tag], for example qwen3.5:2b."
+MAX_TAG_LENGTH = 80
+_MAX_LENGTH = {"host": 350, "namespace": 80, "model": 80, "tag": MAX_TAG_LENGTH}
+FORM = "Write it as [host/][namespace/]model[:tag], for example qwen3.5:2b."
 
 
 class InvalidName(ValueError):
@@ -85,14 +86,14 @@ def _cut_last(text: str, rest: str, separator: str) -> tuple[str, str]:
     before, _separator, after = rest.rpartition(separator)
     if not before or not after:
         side = "before" if not before else "after"
-        raise InvalidName(f"{text!r} is not a model name: nothing stands {side} a {separator!r}. {_FORM}")
+        raise InvalidName(f"{text!r} is not a model name: nothing stands {side} a {separator!r}. {FORM}")
     return before, after
 
 
 def _check_part(text: str, kind: str, part: str) -> None:
     """Raise InvalidName when a part is empty, too long, or holds a character that Ollama refuses."""
     if not part:
-        raise InvalidName(f"{text!r} is not a model name: the {kind} is empty. {_FORM}")
+        raise InvalidName(f"{text!r} is not a model name: the {kind} is empty. {FORM}")
     if len(part) > _MAX_LENGTH[kind]:
         raise InvalidName(
             f"{text!r} is not a model name: the {kind} has {len(part)} characters, "
@@ -101,7 +102,7 @@ def _check_part(text: str, kind: str, part: str) -> None:
     if part[0] not in _FIRST_CHARACTERS:
         raise InvalidName(
             f"{text!r} is not a model name: the {kind} {part!r} must start "
-            f"with a letter, a digit or an underscore. {_FORM}"
+            f"with a letter, a digit or an underscore. {FORM}"
         )
     allowed = _FIRST_CHARACTERS.union(_EXTRA_CHARACTERS[kind])
     refused = next((character for character in part if character not in allowed), None)
@@ -109,5 +110,5 @@ def _check_part(text: str, kind: str, part: str) -> None:
         extra = " ".join("_" + _EXTRA_CHARACTERS[kind])
         raise InvalidName(
             f"{text!r} is not a model name: the {kind} {part!r} holds {refused!r}; "
-            f"letters, digits and {extra} are allowed. {_FORM}"
+            f"letters, digits and {extra} are allowed. {FORM}"
         )

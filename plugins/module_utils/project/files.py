@@ -18,12 +18,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable
 
+from . import generations
+
+# The state before the last change that was committed, and the generation in which it was replaced.
 PREVIOUS = ".previous"
-PREVIOUS_STAGING = ".previous.new"
+PREVIOUS_GENERATION = ".previous-generation"
+# The state before a change that nobody committed yet; empty when there was none.
 UNFINISHED = ".unfinished"
+UNFINISHED_STAGING = ".unfinished.new"
 # Tells a folder that this module made from one that was there before and belongs to somebody else.
 MANAGED = ".managed"
-RESERVED = frozenset({PREVIOUS, PREVIOUS_STAGING, UNFINISHED, MANAGED})
+RESERVED = frozenset({PREVIOUS, PREVIOUS_GENERATION, UNFINISHED, UNFINISHED_STAGING, MANAGED})
 
 SHORTEST_SECRET = 8
 LARGEST_DIFF_BYTES = 64 * 1024
@@ -525,16 +530,21 @@ def is_uncommitted(root: str) -> bool:
     return os.path.lexists(posixpath.join(root, UNFINISHED))
 
 
-def has_previous(root: str) -> bool:
-    """Whether there is a copy of a state that was deployed."""
-    return os.path.isdir(posixpath.join(root, PREVIOUS))
+def has_state_before(root: str) -> bool:
+    """Whether there is a copy of what was deployed before the change that waits to be committed."""
+    return is_uncommitted(root) and bool(os.listdir(posixpath.join(root, UNFINISHED)))
 
 
 def was_deployed(root: str) -> bool:
     """Whether a project was there before this run; what a first run left behind uncommitted does not count."""
     if is_uncommitted(root):
-        return has_previous(root)
+        return has_state_before(root)
     return os.path.isdir(root) and not RESERVED.issuperset(os.listdir(root))
+
+
+def replaced_in(root: str) -> int | None:
+    """Return the generation in which the state in ``.previous`` was replaced; None when there is none."""
+    return generations.read(root, PREVIOUS_GENERATION) if os.path.isdir(posixpath.join(root, PREVIOUS)) else None
 
 
 def check_ownership(root: str) -> None:
@@ -550,28 +560,43 @@ def check_ownership(root: str) -> None:
         )
 
 
-def mark_uncommitted(root: str) -> None:
-    """Note that what is on disk may not work; until ``commit``, ``put_in_place`` leaves ``.previous`` as it is."""
-    for mark in (MANAGED, UNFINISHED):
-        os.close(os.open(posixpath.join(root, mark), os.O_WRONLY | os.O_CREAT, 0o600))
-
-
 def commit(root: str) -> None:
-    """Note that what is on disk works, so that it is what the next change keeps in ``.previous``."""
-    remove_tree(posixpath.join(root, UNFINISHED))
+    """Note that what is on disk works; what was there before becomes ``.previous``, where `make rollback` finds it.
+
+    Only a state that was verified is worth going back to. While a generation lasts, that is until the gateway is
+    verified again, the first change of a project keeps it and the later ones leave it alone.
+    """
+    before, previous = posixpath.join(root, UNFINISHED), posixpath.join(root, PREVIOUS)
+    generation = generations.current(posixpath.dirname(root))
+    if (
+        generation
+        and has_state_before(root)
+        and differs_from_copy(root, before)
+        and generations.read(root, PREVIOUS_GENERATION) != generation
+    ):
+        remove_tree(previous)
+        generations.write(root, PREVIOUS_GENERATION, generation)
+        os.rename(before, previous)
+    remove_tree(before)
 
 
-def keep_previous(root: str) -> None:
-    """Copy a project, owners and modes included, into its ``.previous`` (0700); an older one is replaced at the end."""
-    staging = posixpath.join(root, PREVIOUS_STAGING)
+def differs_from_copy(root: str, copy: str) -> bool:
+    """Whether a project is not what a copy of it holds."""
+    current = scan(root)
+    return bool(plan_inside(root, wanted_of(scan(copy), current["."]), current))
+
+
+def keep_state_before(root: str) -> None:
+    """Copy a project, owners and modes included, into its ``.unfinished`` (0700): it is uncommitted from then on."""
+    staging = posixpath.join(root, UNFINISHED_STAGING)
     remove_tree(staging)
     os.mkdir(staging, 0o700)
-    snapshot = scan(root, read=())
+    snapshot = scan(root, read=()) if was_deployed(root) else {}
     for name in sorted(snapshot):
         if name != "." and snapshot[name].kind != "other":
             _copy(posixpath.join(root, name), posixpath.join(staging, name), snapshot[name])
-    remove_tree(posixpath.join(root, PREVIOUS))
-    os.rename(staging, posixpath.join(root, PREVIOUS))
+    os.close(os.open(posixpath.join(root, MANAGED), os.O_WRONLY | os.O_CREAT, 0o600))
+    os.rename(staging, posixpath.join(root, UNFINISHED))
 
 
 def _copy(source: str, target: str, entry: Entry) -> None:
@@ -624,18 +649,16 @@ def apply_steps(steps: Iterable[Step], move: Move, temporary: str | None = None)
 def put_in_place(root: str, steps: list[Step], move: Move, temporary: str | None = None) -> None:
     """Carry out the steps inside a project and leave it uncommitted.
 
-    What was deployed is kept in ``.previous`` first. While the project is uncommitted that copy stays as it is, because
-    nobody knows whether what is on disk then works, and a killed run may have left half of it.
+    What was deployed is kept in ``.unfinished`` first. While the project is uncommitted that copy stays as it is,
+    because nobody knows whether what is on disk then works, and a killed run may have left half of it.
     """
     rest = steps
     if steps and not os.path.isdir(root):
         apply_steps(steps[:1], move, temporary)
         rest = steps[1:]
-    elif steps and was_deployed(root) and not is_uncommitted(root):
-        keep_previous(root)
-    if steps:
-        mark_uncommitted(root)
-        apply_steps(rest, move, temporary)
+    if steps and not is_uncommitted(root):
+        keep_state_before(root)
+    apply_steps(rest, move, temporary)
 
 
 def _write(path: str, wanted: Wanted, there: bool, move: Move, temporary: str | None) -> None:

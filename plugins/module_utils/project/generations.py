@@ -1,0 +1,64 @@
+"""Which changes belong together: all since the gateway was last verified are one generation.
+
+The folder of all projects holds the number of the present generation. Each project notes in which generation its
+``.previous`` was replaced, so that going back takes along exactly the projects that the last change touched.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterable
+
+GENERATION = ".generation"
+
+
+def read(folder: str, name: str) -> int | None:
+    """Return the number in a file; None when there is none.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    path = posixpath.join(folder, name)
+    try:
+        with open(path, encoding="ascii") as handle:
+            text = handle.read()
+    except FileNotFoundError:
+        return None
+    if not text.strip().isdigit():
+        raise ValueError(f"{path} holds no number; remove it, and run make apply")
+    return int(text)
+
+
+def write(folder: str, name: str, number: int) -> None:
+    """Write a number into a file in one step."""
+    handle, temporary = tempfile.mkstemp(dir=folder)
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(f"{number}\n")
+    os.rename(temporary, posixpath.join(folder, name))
+
+
+def current(deploy_dir: str) -> int | None:
+    """Return the number of the present generation; None while no gateway was verified."""
+    return read(deploy_dir, GENERATION)
+
+
+def replaced_in(deploy_dir: str, record: str) -> dict[str, int]:
+    """Return in which generation each project's last good state was replaced, by project; without those that have none.
+
+    Args:
+        deploy_dir: folder of all projects.
+        record: name of the file in which a project notes it.
+    """
+    found = {}
+    for entry in sorted(os.scandir(deploy_dir), key=lambda entry: entry.name):
+        number = read(entry.path, record) if entry.is_dir(follow_symlinks=False) else None
+        if number is not None:
+            found[entry.name] = number
+    return found
+
+
+def next_number(present: int | None, replaced: Iterable[int]) -> int:
+    """Return the generation that begins with a verified gateway; the same one when nothing was replaced since."""
+    return 1 if present is None else present + (present in set(replaced))

@@ -1,0 +1,231 @@
+"""Derived models, models kept in memory, and removal of all others: the module against the Ollama stand-in."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from plugins.module_utils.ollama import api, derived, disk, names
+from plugins.modules import ollama_model
+from tests.doubles import ollama
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BASE = "qwen3.5:2b"
+LONG = {"name": "qwen3.5:2b-ctx16384", "from": BASE, "parameters": {"num_ctx": 16384}}
+
+
+class Box:
+    """A running stand-in and the module that is sent to it."""
+
+    def __init__(self, server: ollama.OllamaServer, capsys: pytest.CaptureFixture[str]) -> None:
+        self.machine = server.machine
+        self.client = api.Client(f"http://127.0.0.1:{server.server_port}")
+        self._capsys = capsys
+
+    def run(self, *held: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"names": list(held), "url": self.client.url, "wait": 0, "_ansible_check_mode": check, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            ollama_model.main()
+        results: dict[str, Any] = json.loads(self._capsys.readouterr().out)
+        return results
+
+    def asked(self, path: str) -> int:
+        count: int = self.machine.report()["requests"].get(path, 0)
+        return count
+
+    def in_memory(self) -> dict[str, bool]:
+        return {loaded.name: loaded.forever for loaded in self.client.loaded()}
+
+
+@pytest.fixture
+def box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Box]:
+    settings = ollama.Settings(home=tmp_path, models=tmp_path / "models", pull=0.0, chunk=0.0, max_loaded_models=2)
+    server = ollama.OllamaServer(("127.0.0.1", 0), settings)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    capsys.readouterr()
+    yield Box(server, capsys)
+    server.stop()
+    thread.join()
+    server.server_close()
+
+
+def test_a_derived_model_is_made_once_from_the_pulled_base(box: Box) -> None:
+    results = box.run(BASE, derived=[LONG])
+    assert (results["changed"], results["derived"]) == (True, ["qwen3.5:2b-ctx16384"])
+    assert [entry["name"] for entry in results["pulled"]] == [BASE]
+    assert results["diff"]["after"].splitlines() == [
+        BASE,
+        "qwen3.5:2b-ctx16384",
+        "qwen3.5:2b-ctx16384: qwen3.5:2b with num_ctx 16384",
+    ]
+    shown = box.client.show("qwen3.5:2b-ctx16384")
+    assert shown.parameters["num_ctx"] == ["16384"]
+    assert shown.weights == box.client.show(BASE).weights
+    again = box.run(BASE, derived=[LONG])
+    assert (again["changed"], again["derived"]) == (False, [])
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert box.asked("POST /api/create") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "before"),
+    [
+        ({"parameters": {"num_ctx": 4096}}, "qwen3.5:2b with num_ctx 4096"),
+        ({"parameters": {"num_ctx": 16384, "temperature": 0.1}}, "qwen3.5:2b with num_ctx 16384, temperature 0.1"),
+        ({"from": "qwen3:8b", "parameters": {"num_ctx": 16384}}, "other files with num_ctx 16384"),
+        ({"parameters": {"num_ctx": 16384}, "system": "Be rude."}, "other files with num_ctx 16384"),
+    ],
+)
+def test_a_model_of_that_name_that_is_something_else_is_made_again(
+    box: Box, changes: dict[str, Any], before: str
+) -> None:
+    box.run(BASE, "qwen3:8b")
+    list(box.machine.create({"model": LONG["name"], "from": BASE, **changes}))
+    seen = box.run(BASE, derived=[LONG], check=True)
+    assert seen["changed"] is True
+    assert f"{LONG['name']}: {before}\n" in seen["diff"]["before"]
+    assert box.asked("POST /api/create") == 0
+    assert box.run(BASE, derived=[LONG])["derived"] == [LONG["name"]]
+    assert box.run(BASE, derived=[LONG])["changed"] is False
+
+
+def test_check_mode_on_an_empty_server_tells_everything_and_does_nothing(box: Box) -> None:
+    results = box.run(BASE, derived=[LONG], resident=[LONG["name"]], check=True)
+    assert results["changed"] is True
+    assert (results["missing"], results["derived"], results["loaded"]) == ([BASE], [LONG["name"]], [LONG["name"]])
+    assert results["diff"]["after"].splitlines() == [
+        BASE,
+        LONG["name"],
+        f"{LONG['name']}: qwen3.5:2b with num_ctx 16384",
+        f"{LONG['name']}: stays in memory",
+    ]
+    assert box.client.tags() == []
+
+
+def test_a_resident_model_is_loaded_once_and_for_ever(box: Box) -> None:
+    results = box.run(BASE, "nomic-embed-text", resident=[BASE, "nomic-embed-text"])
+    assert results["loaded"] == [BASE, "nomic-embed-text:latest"]
+    assert box.in_memory() == {BASE: True, "nomic-embed-text:latest": True}
+    again = box.run(BASE, "nomic-embed-text", resident=[BASE, "nomic-embed-text"])
+    assert (again["changed"], again["loaded"]) == (False, [])
+
+
+def test_a_model_that_is_in_memory_for_some_minutes_is_not_resident_yet(box: Box) -> None:
+    box.run(BASE)
+    with box.machine.in_memory(box.machine.resolve(BASE), {}):
+        pass
+    assert box.in_memory() == {BASE: False}
+    assert box.run(BASE, resident=[BASE], check=True)["loaded"] == [BASE]
+    assert box.run(BASE, resident=[BASE])["changed"] is True
+    assert box.in_memory() == {BASE: True}
+
+
+def test_a_derived_model_that_was_made_again_is_loaded_again(box: Box) -> None:
+    box.run(BASE, derived=[LONG], resident=[LONG["name"]])
+    other = {**LONG, "parameters": {"num_ctx": 2048}}
+    results = box.run(BASE, derived=[other], resident=[LONG["name"]])
+    assert (results["derived"], results["loaded"]) == ([LONG["name"]], [LONG["name"]])
+    assert [loaded.context_length for loaded in box.machine.loaded()] == [2048]
+
+
+def test_more_resident_models_than_ollama_holds_are_a_failure_and_not_a_change_at_each_run(box: Box) -> None:
+    three = [BASE, "qwen3:8b", "llama3.2:1b"]
+    results = box.run(*three, resident=three)
+    assert results["failed"] is True
+    assert "does not keep all 3 resident models in memory: qwen3.5:2b had to go" in results["msg"]
+    assert "ollama_max_loaded_models" in results["msg"]
+
+
+def test_all_others_are_named_with_what_they_take_and_then_removed(box: Box) -> None:
+    box.run(BASE, "qwen3:8b", "llama3.2:1b", derived=[LONG], resident=["qwen3:8b"])
+    seen = box.run(BASE, state="only", check=True)
+    assert sorted(seen["removed"]) == ["llama3.2:1b", LONG["name"], "qwen3:8b"]
+    # The derived model shares the files of its base, which stays.
+    assert seen["freed_bytes"] == pytest.approx(6.5e9, abs=1e6)
+    assert len(box.client.tags()) == 4
+    done = box.run("Qwen3.5:2B", state="only")
+    assert (done["changed"], sorted(done["removed"])) == (True, sorted(seen["removed"]))
+    assert [model.name for model in box.client.tags()] == [BASE]
+    assert box.in_memory() == {}
+    assert box.run(BASE, state="only")["changed"] is False
+
+
+def test_a_derived_model_that_is_asked_for_stays(box: Box) -> None:
+    box.run(BASE, derived=[LONG])
+    assert box.run(BASE, derived=[LONG], state="only")["removed"] == []
+
+
+def test_a_model_is_taken_out_of_memory_before_it_is_removed(box: Box) -> None:
+    # Ollama itself forgets the files and goes on running the model.
+    box.run(BASE, "nomic-embed-text", "qwen3:8b", resident=[BASE, "nomic-embed-text"])
+    loads = (box.asked("POST /api/generate"), box.asked("POST /api/embed"))
+    box.run(BASE, "nomic-embed-text", "qwen3:8b", state="absent")
+    assert (box.asked("POST /api/generate"), box.asked("POST /api/embed")) == (loads[0] + 1, loads[1] + 1)
+    assert (box.client.tags(), box.in_memory()) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("entries", "held", "problem"),
+    [
+        ([{**LONG, "name": BASE}], [], "cannot be pulled and derived"),
+        ([LONG], [LONG["name"]], "cannot be pulled and derived"),
+        ([LONG, {**LONG, "parameters": {"num_ctx": 1}}], [], "asked for twice and differently"),
+        ([{**LONG, "from": "no such"}], [], "'no such' is not a model name"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_anything_is_done(
+    box: Box, entries: list[dict[str, Any]], held: list[str], problem: str
+) -> None:
+    results = box.run(*held, derived=entries)
+    assert results["failed"] is True
+    assert problem in results["msg"]
+    assert box.asked("GET /api/tags") == 0
+
+
+def test_a_base_that_nobody_has_is_a_failure_with_ollamas_words(box: Box) -> None:
+    results = box.run(derived=[{"name": "mine", "from": "nope", "parameters": {"num_ctx": 4096}}])
+    assert results["failed"] is True
+    assert "could not make mine:latest: pull model manifest: file does not exist." in results["msg"]
+
+
+SHOWN = api.Shown(("/blobs/sha256-1",), "t", "s", {"temperature": ["0.7"], "stop": ['"<a>"', '"<b>"']}, embeds=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "same"),
+    [
+        (8192, "8192", True),
+        (1000000, "1e+06", True),
+        (8192, "4096", False),
+        (0.5, "0.5", True),
+        (True, "true", True),
+        ("a", '"a"', True),
+        (8192, "", False),
+    ],
+)
+def test_a_parameter_is_compared_by_its_value(asked: Any, said: str, same: bool) -> None:
+    wanted = derived.Derived(names.parse("d"), names.parse("b"), {"num_ctx": asked})
+    parameters = {**SHOWN.parameters, **({"num_ctx": [said]} if said else {})}
+    found = api.Shown(SHOWN.weights, "t", "s", parameters, embeds=False)
+    assert derived.is_as_wanted(wanted, found, SHOWN) is same
+
+
+def test_a_list_of_values_replaces_the_bases() -> None:
+    wanted = derived.Derived(names.parse("d"), names.parse("b"), {"stop": ["<c>", "<d>"]})
+    found = api.Shown(SHOWN.weights, "t", "s", {"temperature": ["0.7"], "stop": ['"<c>"', '"<d>"']}, embeds=False)
+    assert derived.is_as_wanted(wanted, found, SHOWN)
+    assert not derived.is_as_wanted(wanted, SHOWN, SHOWN)
+
+
+def test_files_that_two_removed_models_share_are_counted_once() -> None:
+    removed = [api.Model("a:1", "1", 5000), api.Model("a:1-ctx9", "2", 5020), api.Model("b:1", "3", 700)]
+    files = {"a:1": ("x",), "a:1-ctx9": ("x",), "b:1": ("y",)}
+    assert disk.freed_bytes(removed, [], lambda model: files[model.name]) == 5720
