@@ -69,6 +69,8 @@ def declaration(declared: Any) -> plan.Declaration:
         gateway_box=given["gateway_box"],
         gateway_box_address=given.get("gateway_box_address", ""),
         gateway_boxes=tuple(given["gateway_boxes"]),
+        inventory_boxes=tuple(given.get("inventory_boxes", given["gateway_boxes"])),
+        unset=tuple(name for name, value in given["settings"].items() if value == Undefined(name)),
         ollama_boxes=tuple(given["ollama_boxes"]),
         ollama_address=given["ollama_address"],
         redis_host=given["redis_host"],

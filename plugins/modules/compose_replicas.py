@@ -109,28 +109,36 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.compose import replicas
 from ..module_utils.gateway import first_question
 from ..module_utils.gateway.asking import Gateway
+from ..module_utils.project import files as project_files
 
 
 def beside(module: AnsibleModule, project: replicas.Replicas) -> dict[str, Any]:
-    """Start what is missing, wait for it and ask it; return the module's result. Raises RollFailed."""
+    """Start what is missing, wait for it and ask it; return the module's result. Raises RollFailed.
+
+    While something replaced is still there, all that is to take over is waited for and asked: an earlier run may have
+    started it and been killed before it could.
+    """
     params = module.params
     found = project.look()
+    old = replicas.replaced(project.project, found)
     new = replicas.missing(project.project, found)
     result = {"changed": bool(new), "started": new, "removed": [], "seconds": {}}
-    if not new or module.check_mode:
+    taking_over = list(project.project.services) if old else new
+    if not taking_over or module.check_mode:
         return result
-    if params["memory_mb"] and any(container.running for container in replicas.replaced(project.project, found)):
+    if new and params["memory_mb"] and any(container.running for container in old):
         meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
         problem = replicas.memory_problem(params["memory_mb"], len(new), meminfo)
         if problem:
             raise replicas.RollFailed(problem)
     begin = time.monotonic()
-    project.start(new)
+    if new:
+        project.start(new)
     started = time.monotonic()
-    ready = project.wait(new, lambda address: is_ready(params, address), params["ready_timeout"])
+    ready = project.wait(taking_over, lambda address: is_ready(params, address), params["ready_timeout"])
     asked = time.monotonic()
     if params["questions_file"]:
-        ask(params, project, new)
+        ask(module, project, taking_over)
     seconds = {"start": started - begin, "ready": asked - started, "questions": time.monotonic() - asked, **ready}
     return {**result, "seconds": replicas.steps_of(seconds)}
 
@@ -140,16 +148,35 @@ def is_ready(params: dict[str, Any], address: str) -> bool:
     return first_question.ready(f"http://{address}:{params['port']}", params["ready_path"])
 
 
-def ask(params: dict[str, Any], project: replicas.Replicas, services: list[str]) -> None:
+def ask(module: AnsibleModule, project: replicas.Replicas, services: list[str]) -> None:
     """Ask each of these services a question. Raises RollFailed."""
-    folder = Path(params["project_src"])
-    questions = json.loads((folder / params["questions_file"]).read_text(encoding="utf-8"))
+    folder = Path(module.params["project_src"])
+    found = project.look()
+    old = [container for container in replicas.replaced(project.project, found) if container.running]
+    for container in found:
+        if container.service not in services:
+            continue
+        replica, questions = at(module, container, folder)
+        problem = first_question.list_problem(replica, questions)
+        if problem:
+            raise replicas.RollFailed(f"{container.name} is ready, but does not answer. {problem}")
+        silence = first_question.silence(replica, questions)
+        if silence and any(
+            not first_question.silence(*at(module, one, folder / project_files.UNFINISHED)) for one in old
+        ):
+            raise replicas.RollFailed(f"{container.name} is ready, but does not answer as the old one does. {silence}")
+        if silence:
+            module.warn(
+                f"{container.name}: no model answers that costs nothing, which is not for its being new. {silence}"
+            )
+
+
+def at(module: AnsibleModule, container: replicas.Container, folder: Path) -> tuple[Gateway, list[dict[str, Any]]]:
+    """Return a replica at its own address, and its questions; key and questions are those of a project's folder."""
+    params = module.params
+    questions: list[dict[str, Any]] = json.loads((folder / params["questions_file"]).read_text(encoding="utf-8"))
     key = (folder / params["key_file"]).read_text(encoding="utf-8").split()[-1]
-    for container in project.look():
-        if container.service in services:
-            problem = first_question.problem(Gateway(f"http://{container.address}:{params['port']}", key), questions)
-            if problem:
-                raise replicas.RollFailed(f"{container.name} is ready, but does not answer. {problem}")
+    return Gateway(f"http://{container.address}:{params['port']}", key), questions
 
 
 def alone(module: AnsibleModule, project: replicas.Replicas) -> dict[str, Any]:

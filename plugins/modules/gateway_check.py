@@ -13,7 +13,7 @@ description:
   - At the clients' address it checks liveliness, that requests without a key and with a wrong key are refused with
     status 401, that administrative routes and requests for other hosts are not found, that the model list equals the
     catalog, one completion of each chat model, one streamed completion, and one vector of each embedding model.
-  - A model whose declaration no earlier run has proved is tested in depth. A stream must arrive over time; a model with
+  - A model whose declaration no earlier run has tested is tested in depth. A stream must arrive over time; a model with
     C(tools) must call one; a prompt as long as the declared C(context) must reach it whole; the same text must give the
     same vector.
   - At each replica's own address it checks readiness, that LiteLLM reaches Redis, and that it gives metrics.
@@ -127,11 +127,18 @@ options:
     default: false
   deep:
     description:
-      - Which of the models that are asked are tested in depth. V(changed) means those without a proof in a receipt.
+      - Which of the models that are asked are tested in depth. V(changed) means those whose declaration no receipt says
+        to have been tested without a failure.
       - Models that cost money are so only when O(only) names them.
     type: str
     choices: [changed, all, none]
     default: changed
+  ask_slow:
+    description:
+      - Whether a prompt as long as the declared context is sent also where it would take more than 60 seconds, or more
+        than the model's timeout. Two shorter prompts before it tell.
+    type: bool
+    default: false
   only:
     description:
       - Names of the models to ask, in depth unless O(deep=none), also when they cost money.
@@ -190,6 +197,11 @@ options:
         type: list
         elements: str
         default: []
+  unreachable:
+    description: Names of machines that were to look at the gateway and could not be reached.
+    type: list
+    elements: str
+    default: []
   receipts_dir:
     description:
       - Folder of the receipts, made for its owner alone. The last 20 are kept. Empty writes and reads none.
@@ -317,6 +329,15 @@ models:
     fingerprint:
       description: Tells this declaration of the model from every other one.
       type: str
+    notes:
+      description: What could not be told of it, also by the earlier run that tested it.
+      returned: when there is something
+      type: list
+      elements: str
+    tested_at:
+      description: When this declaration was last tested in depth without a failure, RFC 3339.
+      returned: when it was
+      type: str
     proved_at:
       description: When this declaration passed all its tests in depth, RFC 3339.
       returned: when it did
@@ -388,7 +409,8 @@ def scope_of(params: dict[str, Any]) -> checks.Scope:
         ask_paid=params["ask_paid"],
         only=params["only"],
         deep=params["deep"],
-        proved=receipts.proved(params["receipts_dir"]) if params["receipts_dir"] else {},
+        ask_slow=params["ask_slow"],
+        tested=receipts.tested(params["receipts_dir"]) if params["receipts_dir"] else {},
         ask_metrics=params["ask_metrics"],
         ask_routes=params["ask_routes"],
         ready_timeout=params["ready_timeout"],
@@ -403,6 +425,11 @@ def result_of(report: checks.Report, params: dict[str, Any]) -> dict[str, Any]:
     for view in outside:
         report.failures.extend(view["failures"])
         report.notes.extend(view["notes"])
+    report.notes.extend(
+        f"not reachable: {name}, so nobody has looked at the gateway from there. Ansible must be able to log in there: "
+        f"ansible {name} -m ansible.builtin.ping"
+        for name in params["unreachable"]
+    )
     return {
         "failures": report.failures,
         "notes": report.notes,
@@ -452,6 +479,7 @@ def argument_spec() -> dict[str, Any]:
         "network": {"type": "str", "default": "llm-gateway"},
         "ask_paid": {"type": "bool", "default": False},
         "deep": {"type": "str", "choices": [checks.CHANGED, checks.ALL, checks.NONE], "default": checks.CHANGED},
+        "ask_slow": {"type": "bool", "default": False},
         "only": {"type": "list", "elements": "str", "default": []},
         "ready_timeout": {"type": "float", "default": 60},
         "ask_redis": {"type": "bool", "default": True},
@@ -459,6 +487,7 @@ def argument_spec() -> dict[str, Any]:
         "ask_routes": {"type": "bool", "default": True},
         "exposed": texts,
         "outside": {"type": "list", "elements": "dict", "default": [], "options": view},
+        "unreachable": texts,
         "receipts_dir": {"type": "path", "default": ""},
         "redis_timeout": {"type": "float", "default": 70},
         "log_hint": {"type": "str", "default": ""},

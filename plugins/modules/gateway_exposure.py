@@ -110,14 +110,15 @@ def main() -> None:
     try:
         found = exposure.look(command_runner(DOCKER_SECONDS), params["bind_address"], params["ports"])
         if params["ca_file"]:
-            with open(params["ca_file"], encoding="ascii") as file:
+            # Lists of authorities may hold people's names between the certificates, which alone are wanted.
+            with open(params["ca_file"], encoding="ascii", errors="ignore") as file:
                 ca_pem = file.read()
     except exposure.NoDocker as error:
         module.fail_json(msg=str(error))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         module.fail_json(
-            msg=f"ca_file: {params['ca_file']} cannot be read ({error}). The ingress makes it when it first starts. "
-            "Look at: docker logs llm-gateway-ingress"
+            msg=f"ca_file: {params['ca_file']} cannot be read ({error}). make apply puts it there, or with llm_tls: "
+            "internal the ingress, when it first starts. Look at: docker logs llm-gateway-ingress"
         )
     module.exit_json(changed=False, ca_pem=ca_pem, **asdict(found))
 

@@ -45,20 +45,51 @@ EXAMPLES = r"""
 
 RETURN = r"""
 undo:
-  description: The generation that going back undoes; null when there is nothing to go back to.
+  description:
+    - The generation that going back undoes; null when there is nothing to go back to.
+    - 0 when a run was killed in the middle of a change. Going back then undoes that alone.
   returned: success
   type: int
+deployed:
+  description: The projects that are there.
+  returned: success
+  type: list
+  elements: str
 projects:
-  description: The projects that were changed in it.
+  description: The projects that go back.
   returned: success
   type: list
   elements: str
   sample: [litellm]
 """
 
+import os
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.project import files, generations
+
+UNDO_WHAT_IS_UNFINISHED = 0
+
+
+def what_goes_back(projects: dict[str, str]) -> dict[str, Any]:
+    """Return which generation is undone and which projects go back; ``projects`` are folders by name."""
+    unfinished = [name for name, path in projects.items() if files.has_state_before(path)]
+    if unfinished:
+        return {"undo": UNDO_WHAT_IS_UNFINISHED, "projects": unfinished}
+    replaced = {name: files.replaced_in(path) for name, path in projects.items() if files.can_go_back(path)}
+    last = max((number for number in replaced.values() if number is not None), default=None)
+    return {"undo": last, "projects": [name for name, number in replaced.items() if number == last]}
+
+
+def begin_next(deploy_dir: str, projects: dict[str, str]) -> None:
+    """Note that the gateway was verified as it is: what is changed from here on is another generation."""
+    present = generations.current(deploy_dir)
+    replaced = [number for number in map(files.replaced_in, projects.values()) if number is not None]
+    number = generations.next_number(present, replaced)
+    if number != present:
+        generations.write(deploy_dir, generations.GENERATION, number)
 
 
 def main() -> None:
@@ -72,22 +103,18 @@ def main() -> None:
     )
     deploy_dir = module.params["deploy_dir"]
     try:
-        present = generations.current(deploy_dir)
-        replaced = generations.replaced_in(deploy_dir, files.PREVIOUS_GENERATION)
+        with os.scandir(deploy_dir) as entries:
+            projects = {entry.name: entry.path for entry in entries if entry.is_dir(follow_symlinks=False)}
         if module.params["state"] == "verified" and not module.check_mode:
-            number = generations.next_number(present, replaced.values())
-            if number != present:
-                generations.write(deploy_dir, generations.GENERATION, number)
+            begin_next(deploy_dir, projects)
+        generations.current(deploy_dir)
+        result = what_goes_back(dict(sorted(projects.items())))
     except FileNotFoundError:
-        module.fail_json(
-            msg=f"deploy_dir: {deploy_dir} is not there, so no gateway runs on this box: run make apply first"
-        )
+        module.fail_json(msg=f"deploy_dir: there is no {deploy_dir}, so no gateway on this box: run make apply first")
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
-    undo = max(replaced.values(), default=None)
-    module.exit_json(
-        changed=False, undo=undo, projects=[project for project, number in replaced.items() if number == undo]
-    )
+    deployed = [name for name, path in sorted(projects.items()) if files.was_deployed(path)]
+    module.exit_json(changed=False, deployed=deployed, **result)
 
 
 if __name__ == "__main__":

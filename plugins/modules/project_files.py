@@ -34,7 +34,8 @@ options:
       - V(absent) removes O(path) with its copy, and nothing outside it.
       - V(restored) puts back what was there before the change that is not committed, and fails where there is none.
       - V(previous) puts back what C(.previous) holds, if it was replaced in O(generation); another project is left
-        alone. The files are uncommitted then, as after V(present).
+        alone. A change that is not committed is taken back instead. The files are uncommitted then, as after
+        V(present).
       - V(committed) takes the files that are there as good. Use it when the service runs on them and RV(uncommitted) is
         true. It writes no file of the project, and never counts as a change.
     type: str
@@ -181,10 +182,15 @@ def restore(module: AnsibleModule, path: str) -> dict[str, Any]:
 
 
 def go_back(module: AnsibleModule, path: str) -> dict[str, Any]:
-    """Put the last good state back, if this generation replaced it, and return the module's result."""
+    """Put the last good state back, if this generation replaced it, and return the module's result.
+
+    A change that nobody committed, as a killed run leaves it, is taken back whatever the generation.
+    """
+    if project.has_state_before(path):
+        return put_back(module, path, project.UNFINISHED)
     generation = module.params["generation"]
     if generation is None or project.replaced_in(path) != generation:
-        return report(path, [], uncommitted=project.is_uncommitted(path))
+        return report(path, [], uncommitted=False)
     return put_back(module, path, project.PREVIOUS)
 
 

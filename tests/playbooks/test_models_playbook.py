@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from plugins.module_utils.catalog.address import hosts
 from tests.doubles import ollama
 from tests.playbooks.test_refusals import REPOSITORY, SECRETS, Run, run
 
@@ -36,6 +37,15 @@ SERVED: list[dict[str, Any]] = [
         ("old", "chat", "qwen3:8b", 600, 120),
     ]
 ]
+
+
+ADDRESS = {
+    "scheme": "https",
+    "bind": "127.0.0.1",
+    "tls": "internal",
+    "hosts": hosts("127.0.0.1", [], "box", ""),
+    "replicas": 2,
+}
 
 
 def values(playbook: str, kind: str) -> dict[str, dict[str, Any]]:
@@ -107,6 +117,9 @@ def test_what_changes_is_told_before_an_unknown_model_stops_the_run(tmp_path: Pa
     deployed = tmp_path / "deploy/litellm"
     deployed.mkdir(parents=True)
     (deployed / "questions.json").write_text(json.dumps(SERVED), encoding="utf-8")
+    ingress = {**ADDRESS, "port": 4000}
+    (deployed.parent / "ingress").mkdir()
+    (deployed.parent / "ingress/address.json").write_text(json.dumps(ingress), encoding="utf-8")
     models: list[dict[str, Any]] = [
         {"name": "local", "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}], "context": 8192},
         {"name": "new", "backends": [{"provider": "ollama", "model": "nosuch:1b"}]},
@@ -122,3 +135,13 @@ def test_a_box_without_a_gateway_is_sent_to_make_apply(tmp_path: Path, registry:
     result = switch(tmp_path, [{"name": "a", "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}]}], registry)
     assert result.rc != 0
     assert "no gateway runs on this box. Run make apply first." in result.flat
+
+
+def test_another_address_than_the_ingress_has_is_sent_to_make_apply(tmp_path: Path, registry: str) -> None:
+    for name, content in (("litellm/questions.json", SERVED), ("ingress/address.json", {**ADDRESS, "port": 4001})):
+        path = tmp_path / "deploy" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    result = switch(tmp_path, [{"name": "a", "backends": [{"provider": "ollama", "model": "qwen3.5:2b"}]}], registry)
+    assert result.rc != 0
+    assert "Nothing was changed: its address, certificate or number of replicas is declared anew" in result.flat

@@ -146,6 +146,7 @@ def test_a_right_declaration_reaches_out_to_the_box(project: Project) -> None:
     result = project.apply()
     assert result.recap("unreachable") == 1, result.output
     assert project.touched
+    assert "llm_tls is not set" not in result.flat
 
 
 def test_an_undeclared_fallback(project: Project) -> None:
@@ -228,7 +229,18 @@ def test_files_of_an_earlier_version_still_do(project: Project) -> None:
     (project.variables / "gateway.yml").write_text(
         "\n".join(line for line in lines if not line.startswith(later)) + "\n", encoding="utf-8"
     )
-    assert project.apply().recap("unreachable") == 1
+    result = project.apply()
+    assert result.recap("unreachable") == 1
+    assert "llm_tls is not set: the gateway is at https now" in result.flat
+
+
+def test_a_machine_to_look_from_that_nobody_knows(project: Project) -> None:
+    file = project.variables / "gateway.yml"
+    text = file.read_text(encoding="utf-8").replace("llm_outside_from: []", "llm_outside_from: [laptop]")
+    file.write_text(text, encoding="utf-8")
+    project.assert_refused(
+        "group_vars/all/gateway.yml: llm_outside_from[0]: 'laptop' is no host of the inventory. Known: box."
+    )
 
 
 def test_clients_and_budgets(project: Project) -> None:
@@ -301,7 +313,7 @@ def test_every_mistake_in_one_report(project: Project) -> None:
         "llm_deploy_dir, llm_drain_seconds, llm_drill_confirm, llm_drill_limits, llm_hosts, llm_images, "
         "llm_master_key, llm_models, llm_models_dir, llm_monitoring_networks, llm_network, llm_outside_from, llm_port, "
         "llm_providers, llm_redis_password, llm_retry_in_flight, llm_secure_logging, llm_sentry_dsn, llm_tls, "
-        "llm_tls_certificate, llm_tls_email, llm_tls_key, llm_verify_paid.",
+        "llm_tls_ca, llm_tls_certificate, llm_tls_email, llm_tls_key, llm_verify_paid.",
     )
 
 

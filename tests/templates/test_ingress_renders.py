@@ -60,6 +60,15 @@ def test_who_signs_the_certificate(mode: str, lines: list[str]) -> None:
     assert blocks(ingress_tls=mode)["(certificate) {"] == lines
 
 
+def test_an_authority_of_the_users_own_lies_beside_the_address(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("a certificate\n")
+    names = "__ingress_files.keys() | list"
+    assert render("ingress", names, **INGRESS, **FILES) == ["address.json", "config/Caddyfile"]
+    own = {**INGRESS, **FILES, "ingress_tls_ca": str(tmp_path / "ca.pem")}
+    assert render("ingress", names, **own) == ["address.json", "config/Caddyfile", "ca.pem"]
+    assert render("ingress", "__ingress_files['ca.pem'].content", **own) == "a certificate\n"
+
+
 def test_the_challenge_of_an_authority_has_a_port_of_its_own() -> None:
     acme = {"ingress_tls": "acme", "ingress_tls_email": "me@example.org", "ingress_hosts": ["llm.example.org"]}
     published = compose("ingress", **INGRESS, **acme, ingress_bind_address="0.0.0.0")["services"]["ingress"]["ports"]

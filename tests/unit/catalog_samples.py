@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
     "llm_tls_email": "",
     "llm_tls_certificate": "",
     "llm_tls_key": "",
+    "llm_tls_ca": "",
     "llm_retry_in_flight": False,
     "llm_drain_seconds": 120,
 }

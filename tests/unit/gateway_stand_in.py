@@ -78,7 +78,13 @@ class Behaviour:
     hangs_over: int = 1_000_000
     # Backends that answer in turn, in place of the one in `backends`.
     turns: list[str] = field(default_factory=list)
+    # What a token of a prompt takes, in seconds.
+    seconds_a_token: float = 0.0
     tool_choices: tuple[str, ...] = ("required", "auto")
+    # So many questions with a tool are answered in words before one is answered by a call.
+    words_before_call: int = 0
+    finish_reason: str = "stop"
+    takes_temperature: bool = True
     tool_calls: Any = ({"function": {"name": "note_number", "arguments": '{"number": 7}'}},)
     vectors: Callable[[str], list[float]] = field(default=vector_of)
     # An ingress before it lets only these routes through, and only for these hosts.
@@ -186,19 +192,27 @@ class Handler(BaseHTTPRequestHandler):
         behaviour = self.server.behaviour
         words = len(body["messages"][0]["content"].split())
         tokens = 7 + round(words * behaviour.tokens_a_word)
+        self.server.closing.wait(tokens * behaviour.seconds_a_token)
         if tokens > behaviour.hangs_over:
             self.server.closing.wait(5)
         if tokens > behaviour.window and behaviour.refuses_long:
             self._send(400, {"error": {"message": "prompt too long"}})
             return
-        answer: dict[str, Any] = {"choices": [{"message": dict(behaviour.message)}]}
+        if "temperature" in body and not behaviour.takes_temperature:
+            self._send(400, {"error": {"message": "temperature is not supported"}})
+            return
+        answer: dict[str, Any] = {
+            "choices": [{"message": dict(behaviour.message), "finish_reason": behaviour.finish_reason}]
+        }
         if behaviour.reports_usage:
             answer["usage"] = {"prompt_tokens": min(tokens, behaviour.window)}
         if "tools" in body:
             if body["tool_choice"] not in behaviour.tool_choices:
                 self._send(400, {"error": {"message": "tool_choice is not supported"}})
                 return
-            answer["choices"][0]["message"]["tool_calls"] = behaviour.tool_calls
+            behaviour.words_before_call -= 1
+            if behaviour.words_before_call < 0:
+                answer["choices"][0]["message"]["tool_calls"] = behaviour.tool_calls
         self._send(200, answer, backend)
 
     def _backend(self, body: dict[str, Any]) -> str | None:

@@ -258,6 +258,15 @@ def test_ollama_cannot_be_switched_off_alone_while_models_need_it() -> None:
     assert report(switched_off=("ollama", "litellm", "redis", "ingress"), ollama_boxes=()) == []
 
 
+def test_a_machine_to_look_from_must_be_in_the_inventory() -> None:
+    looks = {"llm_outside_from": ["laptop", "localhost", "labtop"]}
+    (found,) = plan.check(declaration(settings=looks, inventory_boxes=("box", "laptop")))
+    assert str(found) == (
+        "group_vars/all/gateway.yml: llm_outside_from[2]: 'labtop' is no host of the inventory. "
+        "Did you mean 'laptop'? Known: box, laptop."
+    )
+
+
 def test_what_is_switched_off_is_neither_fetched_nor_checked() -> None:
     made = plan.make_plan(declaration(switched_off=("ollama", "litellm", "ingress")))
     assert (made["ports"], made["ollama_models"]) == ([], [])

@@ -136,10 +136,8 @@ def test_nothing_is_done_where_everything_runs() -> None:
     assert {command.split()[1] for command in engine.commands} <= {"compose", "ps", "inspect"}
 
 
-@pytest.mark.parametrize(
-    "state", [{"status": "exited"}, {"status": "restarting"}, {"status": "running", "restarts": 2}]
-)
-def test_one_that_stopped_or_stumbles_counts_as_missing(state: dict[str, Any]) -> None:
+@pytest.mark.parametrize("state", [{"status": "exited"}, {"status": "restarting"}, {"status": "created"}])
+def test_one_that_does_not_run_counts_as_missing(state: dict[str, Any]) -> None:
     engine = Engine({"litellm-1-same": "gw-litellm-1"})
     engine.add("litellm-1-same", "gw-litellm-1", **state)
     project = roll(engine)
@@ -152,6 +150,14 @@ def test_a_new_one_that_ends_is_noticed_at_once(engine: Engine) -> None:
     project.start(["litellm-1-new"])
     with pytest.raises(replicas.RollFailed, match="gw-litellm-1 ended while it was starting; its exit status was 3"):
         project.wait(["litellm-1-new"], lambda _: False, 60)
+
+
+def test_one_that_was_started_again_long_ago_is_as_good_as_any(engine: Engine) -> None:
+    engine.services = {"litellm-1-old": "gw-litellm-1", "litellm-2-old": "gw-litellm-2"}
+    engine.containers[0]["restarts"] = 1
+    project = roll(engine)
+    assert replicas.missing(project.project, project.look()) == []
+    assert list(project.wait(["litellm-1-old"], lambda _: True, 1)) == ["litellm-1-old"]
 
 
 def test_a_new_one_that_is_never_ready_is_given_up(engine: Engine) -> None:
@@ -174,6 +180,7 @@ def test_too_little_memory_is_said_with_both_figures() -> None:
     assert "2 new containers need 900 MB" in problem
     assert "has 512 MB left" in problem
     assert "litellm_replicas: 1" in problem
+    assert "litellm_replicas" not in replicas.memory_problem(450, 1, "MemAvailable: 100000 kB\n")
     assert replicas.memory_problem(450, 1, "MemAvailable: 500000 kB\n") == ""
 
 

@@ -32,10 +32,13 @@ class Replica(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.listed = ["smart", "embed", "local"]
         self.status: dict[str, int] = {}
-        self.asked: list[str] = []
+        self.asked: list[dict[str, Any]] = []
 
-    def problem(self, questions: list[dict[str, Any]] = QUESTIONS) -> str:
-        return first_question.problem(Gateway(f"http://127.0.0.1:{self.server_port}", KEY), questions)
+    def silence(self, questions: list[dict[str, Any]] = QUESTIONS) -> str:
+        return first_question.silence(self.gateway(), questions)
+
+    def gateway(self, key: str = KEY) -> Gateway:
+        return Gateway(f"http://127.0.0.1:{self.server_port}", key)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(body["model"])
+        self.server.asked.append(body)
         status = self.server.status.get(body["model"], 200)
         self._reply(status, {"error": {"message": f"no luck with {KEY}"}} if status != 200 else {"choices": []})
 
@@ -74,38 +77,43 @@ def replica() -> Iterator[Replica]:
 
 
 def test_one_free_answer_is_enough_and_a_model_in_memory_is_asked_first(replica: Replica) -> None:
-    assert replica.problem() == ""
-    assert replica.asked == ["local"]
+    assert replica.silence() == ""
+    assert [body["model"] for body in replica.asked] == ["local"]
+
+
+def test_no_fallback_answers_in_its_place_as_that_may_cost_money(replica: Replica) -> None:
+    replica.silence()
+    assert replica.asked[0]["disable_fallbacks"] is True
 
 
 def test_a_backend_that_is_away_does_not_keep_the_replica_out(replica: Replica) -> None:
     replica.status = {"local": 503}
-    assert replica.problem() == ""
-    assert replica.asked == ["local", "embed"]
+    assert replica.silence() == ""
+    assert [body["model"] for body in replica.asked] == ["local", "embed"]
 
 
 def test_no_answer_at_all_is_told_with_each_reason_and_without_the_key(replica: Replica) -> None:
     replica.status = {"local": 500, "embed": 401}
-    problem = replica.problem()
-    assert problem.startswith("local: status 500: ")
-    assert "; embed: status 401: " in problem
-    assert KEY not in problem
+    silence = replica.silence()
+    assert silence.startswith("local: status 500: ")
+    assert "; embed: status 401: " in silence
+    assert KEY not in silence
 
 
 def test_nothing_that_costs_money_is_asked(replica: Replica) -> None:
-    assert replica.problem([{**question, "paid": True} for question in QUESTIONS]) == ""
+    assert replica.silence([{**question, "paid": True} for question in QUESTIONS]) == ""
     assert replica.asked == []
 
 
 def test_other_models_than_the_catalog_s_are_a_problem(replica: Replica) -> None:
+    assert first_question.list_problem(replica.gateway(), QUESTIONS) == ""
     replica.listed = ["local", "old"]
-    assert replica.problem() == "its model list is local, old instead of embed, local, smart"
-    assert replica.asked == []
+    problem = first_question.list_problem(replica.gateway(), QUESTIONS)
+    assert problem == "its model list is local, old instead of embed, local, smart"
 
 
 def test_a_key_that_it_refuses_is_a_problem(replica: Replica) -> None:
-    wrong = Gateway(f"http://127.0.0.1:{replica.server_port}", "another-key")
-    assert "status 401" in first_question.problem(wrong, QUESTIONS)
+    assert "status 401" in first_question.list_problem(replica.gateway("another-key"), QUESTIONS)
 
 
 def test_readiness_is_its_own_answer(replica: Replica) -> None:

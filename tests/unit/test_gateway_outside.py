@@ -14,6 +14,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from plugins.module_utils.box.docker import Answer
 from plugins.module_utils.box.ports import Socket
+from plugins.module_utils.catalog.settings import SERVICES
 from plugins.module_utils.gateway import exposure, outside
 from plugins.module_utils.gateway.exposure import Holder, Publication
 from plugins.modules import gateway_exposure, gateway_outside
@@ -93,6 +94,7 @@ def test_a_port_that_docker_chose_is_found_in_what_it_has_made() -> None:
 
 
 def test_the_users_own_containers_are_the_users() -> None:
+    assert failures(container("llm-gateway-dashboard", bound(3000, "0.0.0.0"), "llm-gateway-dashboard")) == []
     assert failures(container("nextcloud", bound(80, "0.0.0.0"), "cloud")) == []
 
 
@@ -104,7 +106,8 @@ def test_every_ipv4_address_does_not_mean_ipv6() -> None:
 
 def test_a_container_in_the_boxs_own_network_has_no_wall() -> None:
     found = container("llm-gateway-litellm-1", {}, NetworkMode="host")
-    (failure,) = exposure.own_network_failures([found, container("pihole", {}, NetworkMode="host")])
+    mine = container("llm-gateway-exporter", {}, "monitoring", NetworkMode="host")
+    (failure,) = exposure.own_network_failures([found, mine])
     assert failure.startswith("container llm-gateway-litellm-1 runs in the box's own network")
 
 
@@ -114,6 +117,7 @@ def test_listeners_of_docker_need_a_container() -> None:
     published = exposure.publications([INGRESS])
     first, second = exposure.listener_failures(sockets, processes, published)
     assert first.startswith("Docker listens at 0.0.0.0:5000 (docker-proxy, process 11) for no container")
+    assert "restart docker" not in first
     assert second.startswith("Docker takes orders at [::]:2375 without a password")
     assert exposure.listener_failures([Socket("127.0.0.1", 2375, "4")], processes, published) == []
 
@@ -168,12 +172,35 @@ def with_docker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_look_at_a_box(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = [("lo", "127.0.0.1"), ("eth0", BIND), ("docker0", "172.17.0.1"), ("br-0123456789ab", "172.18.0.1")]
     monkeypatch.setattr(exposure, "_ipv4_addresses", lambda: addresses)
+    monkeypatch.setattr(exposure, "SETTLE_SECONDS", 0.0)
     found = exposure.look(docker(INGRESS, container("llm-gateway-redis", bound(6380, BIND))), BIND, [4000], proc)
     assert len(found.failures) == 1
     assert found.addresses == [BIND, "2001:db8::10"]
     assert found.ports[:3] == [4000, 6380, 6379]
     assert len(found.ports) <= exposure.MOST_PORTS
     assert 22 not in found.ports
+
+
+@pytest.mark.usefixtures("with_docker")
+def test_a_container_that_starts_or_stops_meanwhile_is_no_failure(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    looks = iter([docker(REDIS), docker(REDIS, INGRESS)])
+    current = {"run": docker()}
+
+    def run(command: Sequence[str]) -> Answer:
+        if command[1] == "ps":
+            current["run"] = next(looks)
+        answer: Answer = current["run"](command)
+        return answer
+
+    assert exposure.look(run, BIND, [4000], proc).failures == []
+    assert waited == [1.0]
+    # What is still there after that is one; what is right is looked at once.
+    (failure,) = exposure.look(docker(REDIS), BIND, [4000], proc).failures
+    assert failure.startswith(f"Docker listens at {BIND}:4000 (docker-proxy, process 77) for no container")
+    assert exposure.look(docker(INGRESS), BIND, [4000], proc).failures == []
+    assert waited == [1.0, 1.0]
 
 
 def test_this_machine_has_addresses_that_can_be_read() -> None:
@@ -266,11 +293,15 @@ def test_a_port_that_says_nothing_costs_one_time_out_however_many_there_are() ->
             client.close()
 
 
-def seen(states: dict[tuple[str, int], str], known: outside.Box) -> outside.View:
+def seen(
+    states: dict[tuple[str, int], str], known: outside.Box, *, closed: bool = False, door: str | None = None
+) -> outside.View:
     view = outside.View("here", sorted({address for address, _ in states}))
     for (address, port), state in states.items():
         outside._judge(known, view, address, port, state)
     outside._say_unreached(view, view.addresses, states)
+    if closed:
+        outside._say_closed(known, view, states, door)
     return view
 
 
@@ -307,14 +338,70 @@ def test_an_address_that_leads_to_the_box_is_the_gateways_and_is_said() -> None:
     assert [failure.split(". ")[0] for failure in view.failures] == [
         f"from here: {public}:6379 answers: container llm-gateway-redis"
     ]
+    # What nobody on the box knows of is the router's own.
+    routers = seen({(public, 8080): "open"}, known)
+    assert routers.failures == []
+    (note,) = routers.notes
+    assert note == (
+        f"from here: {public}:8080 answers, which is none of the box's own addresses; nothing on the box listens "
+        "there, so it may be a router or another machine"
+    )
     # It need not be open there, and with a gateway at loopback it must not be.
     assert seen({(public, 4000): "refused"}, known).failures == []
-    assert len(seen({(public, 4000): "open"}, box(bind="127.0.0.1", addresses=[BIND])).failures) == 1
+    loopback = Holder("127.0.0.1", 4000, "container llm-gateway-ingress", of_gateway=True)
+    closed = box(bind="127.0.0.1", addresses=[BIND], holders=[loopback])
+    assert len(seen({(public, 4000): "open"}, closed).failures) == 1
 
 
 def test_a_published_gateway_that_does_not_answer_is_a_failure_where_it_refuses() -> None:
     (failure,) = seen({(BIND, 4000): "refused"}, box()).failures
     assert failure.startswith(f"from here: nothing answers at {BIND}:4000, where the gateway is published.")
+
+
+UNASKED = "; what it lets a stranger do was not looked at from there"
+SILENT_DOOR = f"from here: nothing comes back from {BIND}:4000, where the gateway is published, as behind a firewall"
+
+
+@pytest.mark.parametrize(
+    ("states", "changes", "door", "notes"),
+    [
+        ({(BIND, 4000): "silent", (BIND, 6379): "refused"}, {}, None, [SILENT_DOOR + UNASKED]),
+        # Another address of it answers.
+        (
+            {(BIND, 4000): "silent", (BIND, 6379): "refused", ("10.0.0.5", 4000): "open"},
+            {"bind": "0.0.0.0"},
+            "10.0.0.5",
+            [SILENT_DOOR],
+        ),
+        # The router passes nothing on.
+        (
+            {("203.0.113.9", 4000): "refused"},
+            {"addresses": [BIND]},
+            None,
+            ["from here: the gateway does not answer at port 4000 of 203.0.113.9" + UNASKED],
+        ),
+        # Said already: as a failure, or as not reachable.
+        ({(BIND, 4000): "refused"}, {}, None, []),
+        ({(BIND, 4000): "no way"}, {}, None, [f"not reachable from here: no way leads to {BIND}"]),
+        ({("10.0.0.5", 4000): "refused"}, {"bind": "127.0.0.1"}, None, []),
+    ],
+)
+def test_a_door_that_is_not_open_is_never_passed_over(
+    states: dict[tuple[str, int], str], changes: dict[str, Any], door: str | None, notes: list[str]
+) -> None:
+    assert seen(states, box(**changes), closed=True, door=door).notes == notes
+
+
+@pytest.mark.usefixtures("near")
+def test_a_look_says_that_it_could_not_ask(gateway: StandIn) -> None:
+    with closing(socket.socket()) as shut:
+        shut.bind(("127.0.0.1", 0))
+        port = shut.getsockname()[1]
+        # As where another machine's address leads to it and is not passed on.
+        known = box(port=port, published=[port], addresses=[BIND], tried=[gateway.server_port])
+        (answers, unasked) = outside.view(known, "here", gateway.url, "", ready_timeout=0).notes
+    assert "which is none of the box's own addresses" in answers
+    assert unasked == f"from here: the gateway does not answer at port {port} of 127.0.0.1" + UNASKED
 
 
 def test_what_cannot_be_reached_is_said() -> None:
@@ -394,12 +481,12 @@ def test_what_the_one_module_returns_the_other_takes(
     ingress = container("llm-gateway-ingress", bound(gateway.server_port, "0.0.0.0"))
     monkeypatch.setattr(gateway_exposure, "command_runner", lambda _: docker(ingress))
     monkeypatch.setattr(exposure, "read_sockets", lambda _: [])
-    (tmp_path / "root.crt").write_text("a certificate")
+    (tmp_path / "root.crt").write_text("# F\u00f6rde\na certificate")
     ports = [gateway.server_port]
     looked = module_result(
         capsys, gateway_exposure, bind_address="0.0.0.0", ports=ports, ca_file=str(tmp_path / "root.crt")
     )
-    assert (looked["changed"], looked["failures"], looked["ca_pem"]) == (False, [], "a certificate")
+    assert (looked["changed"], looked["failures"], looked["ca_pem"]) == (False, [], "# Frde\na certificate")
     result = module_result(
         capsys,
         gateway_outside,
@@ -416,6 +503,12 @@ def test_what_the_one_module_returns_the_other_takes(
 
 
 def test_a_publication_knows_whose_it_is() -> None:
-    assert Publication("llm-gateway-redis", "", "::", 1, "tcp").of_gateway
     assert Publication("caddy", "llm-gateway-ingress", "::", 1, "tcp").of_gateway
     assert not Publication("ollama", "mine", "::", 1, "tcp").of_gateway
+    # Names that only begin like the gateway's.
+    assert not Publication("llm-gateway-monitor", "", "::", 1, "tcp").of_gateway
+    assert not Publication("llm-gateway-web-1", "llm-gateway-web", "::", 1, "tcp").of_gateway
+
+
+def test_the_gateways_projects_are_those_that_the_plan_knows() -> None:
+    assert {f"llm-gateway-{service}" for service in SERVICES} == exposure.PROJECTS

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plugins.module_utils.gateway import proofs
 from plugins.module_utils.gateway.proofs import Calibration, Unknown, cosine
 from tests.unit.gateway_stand_in import KEY, MODELS, Runner, StandIn, model_in, served
 
@@ -143,6 +145,117 @@ def test_a_server_that_knows_only_auto_may_be_asked_so(run: Runner, gateway: Sta
     assert deep(run, {**LOCAL, "context": None})["failures"] == []
 
 
+def asked_with_a_tool(gateway: StandIn) -> list[dict[str, Any]]:
+    return [body for body in gateway.bodies(COMPLETIONS) if "tools" in body]
+
+
+@pytest.mark.parametrize(("words", "passes"), [(2, True), (3, False)])
+def test_a_model_that_now_and_then_answers_in_words_gets_three_attempts(
+    run: Runner, gateway: StandIn, words: int, passes: bool
+) -> None:
+    gateway.behaviour.names = ("local",)
+    gateway.behaviour.words_before_call = words
+    result = deep(run, {**LOCAL, "context": None})
+    assert len(asked_with_a_tool(gateway)) == 3
+    assert {body["temperature"] for body in asked_with_a_tool(gateway)} == {0}
+    assert ([*model_in(result, "local").get("proofs", {})] == ["stream", "tools"]) is passes
+    assert bool(result["failures"]) is not passes
+
+
+def test_a_thought_that_is_cut_before_the_call_decides_nothing(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.names = ("local",)
+    gateway.behaviour.tool_calls = None
+    gateway.behaviour.finish_reason = "length"
+    result = deep(run, {**LOCAL, "context": None})
+    assert result["failures"] == []
+    (note,) = result["notes"]
+    assert note == (
+        "model local: tools: its answer reached 512 tokens before it called the tool, as with a model that thinks for "
+        "long; make verify MODEL=local tries it once more"
+    )
+
+
+def test_a_model_that_takes_no_temperature_may_still_call_a_tool(run: Runner, gateway: StandIn) -> None:
+    gateway.behaviour.names = ("local",)
+    gateway.behaviour.takes_temperature = False
+    assert deep(run, {**LOCAL, "context": None})["failures"] == []
+    assert ["temperature" in body for body in asked_with_a_tool(gateway)] == [True, True, False]
+
+
+SLOW: dict[str, Any] = {**LOCAL, "tools": False}
+# 4096 tokens would take about 2.5 s, the two prompts before it less than half of one.
+A_TOKEN = 0.0006
+
+
+@pytest.mark.parametrize(
+    ("context", "limit", "timeout", "least", "most"),
+    [
+        (4096, 60.0, 2.0, 2, 4),
+        (4096, 1.5, 30.0, 2, 4),
+        # Here an eighth of it would take longer than the model may.
+        (131072, 60.0, 1.0, 70, 100),
+    ],
+)
+def test_a_prompt_that_would_take_too_long_is_not_tried_unasked(
+    run: Runner,
+    gateway: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    context: int,
+    limit: float,
+    timeout: float,
+    least: int,
+    most: int,
+) -> None:
+    monkeypatch.setattr(proofs, "PATIENT_SECONDS", limit)
+    gateway.behaviour.names = ("local",)
+    gateway.behaviour.turns = ["local-1"]
+    gateway.behaviour.seconds_a_token = A_TOKEN
+    slow = {**SLOW, "context": context, "timeout": timeout, "backends": [{"id": "local-1"}]}
+    result = run(models=[slow], deep="changed")
+    assert result["failures"] == []
+    (note,) = result["notes"]
+    found = re.fullmatch(
+        rf"model local: context: a prompt that fills the declared {context} tokens was not tried, it would take about "
+        r"(\d+) s; make verify MODEL=local tries it",
+        note,
+    )
+    assert found is not None
+    assert least <= int(found[1]) <= most
+    assert max(len(body["messages"][0]["content"].split()) for body in gateway.bodies(COMPLETIONS)) < 600
+
+
+def test_whoever_wants_to_know_gets_the_long_prompt(
+    run: Runner, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proofs, "PATIENT_SECONDS", 0.0)
+    gateway.behaviour.names = ("local",)
+    assert len(run(models=[LOCAL], deep="changed")["notes"]) == 1
+    named = run(models=[LOCAL], deep="changed", only=["local"], ask_slow=True)
+    assert named["notes"] == []
+    assert "context" in model_in(named, "local")["proofs"]
+
+
+def test_what_could_not_be_told_is_not_tried_again_by_itself_and_still_said(
+    run: Runner, gateway: StandIn, tmp_path: Path
+) -> None:
+    gateway.behaviour.names = ("local",)
+    gateway.behaviour.reports_usage = False
+    options: dict[str, Any] = {"models": [LOCAL], "deep": "changed", "receipts_dir": str(tmp_path)}
+    first, second, third = (run(**options) for _ in range(3))
+    assert [model_in(result, "local")["deep"] for result in (first, second, third)] == [True, False, False]
+    assert first["notes"] == second["notes"] == third["notes"] != []
+    assert "proved_at" not in model_in(third, "local")
+    gateway.behaviour.reports_usage = True
+    named = run(**options, only=["local"])
+    assert (named["notes"], model_in(named, "local")["deep"]) == ([], True)
+    assert model_in(run(**options), "local")["proved_at"] == model_in(named, "local")["proved_at"]
+
+
+def test_a_machine_that_could_not_be_reached_is_named(run: Runner) -> None:
+    (note,) = run(unreachable=["laptop"])["notes"]
+    assert note.startswith("not reachable: laptop, so nobody has looked at the gateway from there. ")
+
+
 def test_a_context_that_takes_longer_than_the_models_timeout_says_so(run: Runner, gateway: StandIn) -> None:
     gateway.behaviour.names = ("local",)
     gateway.behaviour.hangs_over = 1000
@@ -199,9 +312,12 @@ def test_cosine_of_what_has_no_direction_is_zero() -> None:
 
 def test_a_calibration_reckons_words_and_tokens_both_ways() -> None:
     calibration = Calibration(8, 200)
-    calibration.note("a", 8, 20)
+    calibration.note("a", 8, 20, 0.2)
     assert calibration.known() == []
-    calibration.note("a", 200, 404)
+    calibration.note("a", 200, 404, 2.2)
+    # Again and out of the backend's memory.
+    calibration.note("a", 200, 404, 0.1)
+    assert calibration.seconds("a", 400) == pytest.approx(2.2 + 200 * 2 / 192)
     assert calibration.known() == ["a"]
     words = calibration.words("a", 8000)
     assert calibration.tokens("a", words) in (7999, 8000)
@@ -280,6 +396,7 @@ def test_check_mode_writes_no_receipt(run: Runner, tmp_path: Path) -> None:
 def test_a_file_that_is_no_receipt_proves_nothing(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "20261121T081500.000000Z.json").write_text("half a rec")
     (tmp_path / "20261121T081501.000000Z.json").write_text('{"version": 99, "models": [{"fingerprint": "x"}]}')
+    (tmp_path / "20261121T081502.000000Z.json").write_bytes(b'{"version": 1, "models": [], "gateway": "\xff\xfe"}')
     (tmp_path / "mine.json").write_text("{}")
     assert run(models=[LOCAL, EMBED], deep="changed", receipts_dir=str(tmp_path))["failures"] == []
     assert (tmp_path / "mine.json").exists()

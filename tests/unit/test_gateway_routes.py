@@ -120,6 +120,28 @@ def test_shut_routes_and_unknown_hosts_are_no_failure(gateway: StandIn) -> None:
     assert {key for _, _, key, _ in gateway.asked if key and key.startswith("Bearer sk-wrong-")}
 
 
+def test_an_answer_that_is_lost_once_is_asked_for_again(gateway: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[tuple[str, str], int] = {}
+    real = Gateway.ask
+
+    def lossy(self: Gateway, method: str, path: str, *args: Any, **more: Any) -> Any:
+        place = (method, f"{path} {more.get('host', '')}")
+        asked[place] = asked.get(place, 0) + 1
+        if asked[place] <= lost:
+            raise NoAnswer(f"{method} {path}: no answer within 10 s.")
+        return real(self, method, path, *args, **more)
+
+    monkeypatch.setattr(Gateway, "ask", lossy)
+    lost = 1
+    assert closed_route_failures(Gateway(gateway.url, "")) == []
+    assert set(asked.values()) == {2}
+    asked.clear()
+    lost = 2
+    failures = closed_route_failures(Gateway(gateway.url, ""))
+    assert len(failures) == len(CLOSED_ROUTES) + 1
+    assert failures[0] == "administrative routes: GET /: no answer within 10 s."
+
+
 def test_each_route_that_is_let_through_is_named(gateway: StandIn) -> None:
     gateway.behaviour.open_routes += ("/key/generate", "/v1/../key/list")
     assert closed_route_failures(Gateway(gateway.url, "")) == [

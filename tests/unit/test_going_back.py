@@ -146,3 +146,51 @@ def test_a_spoilt_number_is_said_with_its_file(box: Box) -> None:
 
 def test_without_a_gateway_it_says_what_to_do(box: Box) -> None:
     assert "make apply" in box.generation(deploy_dir=str(box.folder / "nothing"))["msg"]
+
+
+def test_a_killed_change_is_what_goes_back_and_nothing_else(box: Box) -> None:
+    box.deploy(litellm="1", ingress="1")
+    box.generation(state="verified")
+    box.deploy(litellm="2", ingress="2")
+    box.generation(state="verified")
+    box.project("litellm", files={"file": {"content": "half"}})
+    asked = box.generation()
+    assert (asked["undo"], asked["projects"]) == (0, ["litellm"])
+    assert box.go_back() == ["litellm"]
+    assert box.contents() == {"litellm": "2", "ingress": "2"}
+    assert box.generation()["projects"] == ["ingress", "litellm"]
+
+
+def test_there_is_nothing_more_to_go_back_to_once_all_is_back(box: Box) -> None:
+    box.deploy(litellm="good")
+    box.generation(state="verified")
+    box.deploy(litellm="wrong")
+    assert box.go_back() == ["litellm"]
+    assert (box.generation()["undo"], box.generation()["projects"]) == (None, [])
+
+
+def test_the_mark_of_an_earlier_version_stops_nothing(box: Box) -> None:
+    box.deploy(litellm="1")
+    (box.folder / "litellm/.unfinished").write_text("")
+    assert box.generation()["undo"] is None
+    box.deploy(litellm="2")
+    assert not (box.folder / "litellm/.unfinished").exists()
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_good_state(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.deploy(litellm="1")
+    box.generation(state="verified")
+    box.deploy(litellm="2")
+    box.generation(state="verified")
+    box.project("litellm", files={"file": {"content": "3"}})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("plugins.module_utils.project.generations.write", full)
+        assert box.project("litellm", state="committed")["failed"] is True
+    assert (box.folder / "litellm/.previous/file").read_text() == "1"
+    box.project("litellm", state="committed")
+    box.go_back()
+    assert box.contents() == {"litellm": "2"}

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from plugins.module_utils.gateway.receipt import receipt
+from tests.unit.gateway_stand_in import KEY, served
 
 LOCAL: dict[str, Any] = {
     "name": "local",
@@ -70,12 +77,35 @@ def test_other_machines_get_a_command_with_the_authority_and_a_clients_key() -> 
         [LOCAL], "gw.lan", "127.0.0.1", 4000, FILE, scheme="https", hosts=hosts, ca_file=CA, fetched_ca="ca/box.crt"
     )
     assert text.splitlines()[0] == "The gateway answers at https://gw.lan:4000/v1 (also as 192.168.1.10)"
-    here, there = (shlex.split(line) for line in text.splitlines() if " curl " in f" {line} ")
-    assert here[:6] == ["curl", "-sS", "--cacert", "ca/box.crt", "-H", "Authorization: Bearer $LLM_KEY"]
+    here, there = (shlex.split(line.rpartition(" | ")[2]) for line in text.splitlines() if " curl " in f" {line} ")
+    assert here[:6] == ["curl", "-sS", "--cacert", "ca/box.crt", "-H", "@-"]
     assert here[6] == "https://gw.lan:4000/v1/chat/completions"
     # The box reaches itself without asking a name server.
     assert there[:7] == ["sudo", "curl", "-sS", "--cacert", CA, "--connect-to", "::127.0.0.1:4000"]
     assert here[7:] == there[10:]
+
+
+def test_the_command_for_other_machines_sends_the_key_and_shows_it_to_nobody(tmp_path: Path) -> None:
+    curl = tmp_path / "curl"
+    curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$SEEN"\nexec "$CURL" --connect-to "::127.0.0.1:$PORT" "$@"\n')
+    curl.chmod(0o755)
+    real = shutil.which("curl")
+    if real is None:
+        pytest.skip("there is no curl on this machine")
+    for gateway in served():
+        text = receipt([LOCAL], "gateway.test", "127.0.0.1", gateway.server_port, FILE, fetched_ca="my own/ca.pem")
+        (command,) = [line for line in text.splitlines() if "| curl" in line]
+        found = {"CURL": real, "PORT": str(gateway.server_port), "SEEN": str(tmp_path / "seen"), "LLM_KEY": KEY}
+        subprocess.run(
+            ["sh", "-c", command],
+            env={**os.environ, **found, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            check=True,
+            capture_output=True,
+        )
+        assert [(path, key) for _, path, key, _ in gateway.asked] == [("/v1/chat/completions", f"Bearer {KEY}")]
+    arguments = (tmp_path / "seen").read_text().splitlines()
+    assert KEY not in "".join(arguments)
+    assert "my own/ca.pem" in arguments
 
 
 def test_a_gateway_for_the_box_alone_is_tried_there_alone() -> None:

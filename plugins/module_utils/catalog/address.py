@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .certificates import read_certificate
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 INTERNAL, ACME, FILES, OFF = "internal", "acme", "files", "off"
 TLS_MODES = (INTERNAL, ACME, FILES, OFF)
@@ -21,6 +23,11 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - recognised, never bound here
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 # The challenge of an authority comes to this port of the domain (RFC 8555, 8.3).
 CHALLENGE_PORT = 80
+# Where a certificate ends sooner than this, it is time to renew it.
+SOON = timedelta(days=14)
+# Below llm_data_dir, where Caddy keeps its own authority; and below llm_deploy_dir, where the ingress keeps yours.
+_CADDYS_CA = "ingress/caddy/pki/authorities/local/root.crt"
+_OWN_CA = "ingress/ca.pem"
 
 # RFC 1123, 2.1; a last label of digits alone would be taken for an address.
 _NAME = re.compile(
@@ -51,26 +58,31 @@ class Address:
         host: name or IPv4 address in its URLs.
         port: published TCP port.
         bind: IPv4 address at which the box itself reaches it.
-        ca: whether the gateway's own authority signs its certificate, so that clients must be told of it.
+        ca_file: file on the box with the certificate of the authority that signed the gateway's, where clients must be
+            told of it; else empty, and the system's authorities are asked.
+        fetched_ca_file: the same on the control machine; a relative path is one in the project.
         tls: one of `TLS_MODES`.
         hosts: every name and address by which it may be asked, `host` first.
         default_host: whose certificate a client gets that names none, as clients do that ask an IP address.
         email: for messages of a public authority, or empty.
         certificate: file on the control machine with the certificate chain, or empty.
         key: file on the control machine with its private key, or empty.
+        authority: file on the control machine with the certificate of the authority behind it, or empty.
     """
 
     scheme: str
     host: str
     port: int
     bind: str
-    ca: bool
+    ca_file: str
+    fetched_ca_file: str
     tls: str
     hosts: list[str]
     default_host: str
     email: str
     certificate: str
     key: str
+    authority: str
 
 
 def tls_mode(value: Any) -> Any:
@@ -138,14 +150,30 @@ def address(settings: Mapping[str, Any], box: str, box_address: str) -> Address:
         host=found[0],
         port=int(settings["llm_port"]),
         bind="127.0.0.1" if bind == EVERY_ADDRESS else bind,
-        ca=mode == INTERNAL,
+        **_authority(settings, mode, box),
         tls=mode,
         hosts=found,
         default_host=next(filter(is_ip, found), found[0]),
         email=settings["llm_tls_email"],
-        certificate=settings["llm_tls_certificate"] and str(Path(settings["llm_tls_certificate"]).expanduser()),
-        key=settings["llm_tls_key"] and str(Path(settings["llm_tls_key"]).expanduser()),
+        certificate=_expanded(settings["llm_tls_certificate"]),
+        key=_expanded(settings["llm_tls_key"]),
     )
+
+
+def _expanded(path: str) -> str:
+    return path and str(Path(path).expanduser())
+
+
+def _authority(settings: Mapping[str, Any], mode: str, box: str) -> dict[str, str]:
+    own = _expanded(settings["llm_tls_ca"])
+    if mode == INTERNAL:
+        return {
+            "ca_file": f"{settings['llm_data_dir']}/{_CADDYS_CA}",
+            "fetched_ca_file": f"ca/{box}.crt",
+            "authority": "",
+        }
+    on_box = f"{settings['llm_deploy_dir']}/{_OWN_CA}" if own else ""
+    return {"ca_file": on_box, "fetched_ca_file": own, "authority": own}
 
 
 def address_plan(settings: Mapping[str, Any], box: str, box_address: str) -> dict[str, Any]:
@@ -173,7 +201,12 @@ def address_problems(settings: Mapping[str, Any], box: str, box_address: str) ->
     """
     mode, bind, declared = tls_mode(settings["llm_tls"]), settings["llm_bind_address"], settings["llm_hosts"]
     problems = []
-    if not declared and mode != ACME and hosts(bind, [], box, box_address)[0] in LOCAL_HOSTS and bind == EVERY_ADDRESS:
+    if (
+        not declared
+        and mode not in (ACME, FILES)
+        and hosts(bind, [], box, box_address)[0] in LOCAL_HOSTS
+        and bind == EVERY_ADDRESS
+    ):
         problems.append(
             Problem(
                 "llm_hosts",
@@ -252,7 +285,7 @@ def _is_public_name(host: str) -> bool:
 def _idle_files(settings: Mapping[str, Any], mode: str) -> list[Problem]:
     return [
         Problem(name, _DIFFERENT_MODE.format(mode=mode), "Remove it, or write llm_tls: files")
-        for name in ("llm_tls_certificate", "llm_tls_key")
+        for name in ("llm_tls_certificate", "llm_tls_key", "llm_tls_ca")
         if settings[name]
     ]
 
@@ -260,10 +293,12 @@ def _idle_files(settings: Mapping[str, Any], mode: str) -> list[Problem]:
 def _file_problems(settings: Mapping[str, Any]) -> list[Problem]:
     paths = {
         name: Path(settings[name]).expanduser() if settings[name] else None
-        for name in ("llm_tls_certificate", "llm_tls_key")
+        for name in ("llm_tls_certificate", "llm_tls_key", "llm_tls_ca")
     }
     problems = []
     for name, path in paths.items():
+        if name == "llm_tls_ca" and path is None:
+            continue
         if path is None:
             example = f"Write {name}: ~/tls/{'key' if name == 'llm_tls_key' else 'fullchain'}.pem"
             problems.append(Problem(name, "is empty, but llm_tls: files needs it", example))
@@ -271,10 +306,66 @@ def _file_problems(settings: Mapping[str, Any]) -> list[Problem]:
             problems.append(
                 Problem(name, f"there is no file {path} on this machine", "Write where the file lies, or put it there")
             )
-    certificate, key = paths.values()
+    certificate, key, authority = paths.values()
     if problems or certificate is None or key is None:
-        return problems
-    return _pair_problems(certificate, key)
+        return problems + ([] if settings["llm_hosts"] else [_no_hosts()])
+    problems = _pair_problems(certificate, key)
+    if not problems:
+        problems = _certificate_problems(certificate, settings["llm_hosts"])
+    return problems + (_authority_problems(authority) if authority else [])
+
+
+def _no_hosts(names: Sequence[str] = ("llm.home.arpa",)) -> Problem:
+    what = "is empty, but llm_tls: files has a certificate for certain names alone"
+    return Problem("llm_hosts", what, f"Write llm_hosts: [{', '.join(names)}], names by which clients ask")
+
+
+def _certificate_problems(path: Path, declared: list[str]) -> list[Problem]:
+    try:
+        found = read_certificate(path)
+    except ValueError as error:
+        what = f"{path} cannot be read as a certificate ({error})"
+        return [Problem("llm_tls_certificate", what, "Write the file as PEM, the certificate before its chain")]
+    now = datetime.now(timezone.utc)
+    problems = []
+    if found.ends <= now:
+        what = f"{path} expired on {found.ends:%Y-%m-%d}, so no client would accept it"
+        problems.append(Problem("llm_tls_certificate", what, "Renew it"))
+    if found.begins > now:
+        what = f"{path} is good from {found.begins:%Y-%m-%d %H:%M} UTC only"
+        problems.append(Problem("llm_tls_certificate", what, "Wait until then, or set this machine's clock"))
+    names = ", ".join(found.names) or "none: its subjectAltName is empty, and clients read nothing else"
+    if not declared:
+        usable = [name for name in found.names if is_host(name)]
+        return [*problems, _no_hosts(usable) if usable else _no_hosts()]
+    instead = "Write only names of the certificate, or get one for this name too"
+    return problems + [
+        Problem(f"llm_hosts[{index}]", f"{path} is no certificate for {host!r}. Its names: {names}", instead)
+        for index, host in enumerate(declared)
+        if not found.covers(host)
+    ]
+
+
+def _authority_problems(path: Path) -> list[Problem]:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        what = f"{path} holds no certificates in PEM"
+        return [Problem("llm_tls_ca", what, "Name the file with the certificate of the authority that signed yours")]
+    except OSError as error:
+        return [Problem("llm_tls_ca", f"{path} cannot be read: {error.strerror}", "Make it readable")]
+    return []
+
+
+def address_warnings(settings: Mapping[str, Any]) -> list[str]:
+    """Return what will stop working soon; ``settings`` are free of mistakes."""
+    if tls_mode(settings["llm_tls"]) != FILES:
+        return []
+    path = Path(settings["llm_tls_certificate"]).expanduser()
+    ends = read_certificate(path).ends
+    if ends - datetime.now(timezone.utc) > SOON:
+        return []
+    return [f"llm_tls_certificate: {path} expires on {ends:%Y-%m-%d}; renew it and run make apply before that"]
 
 
 def _is_missing(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .address import address_plan, published_ports
+from .address import address_plan, address_warnings, published_ports
 from .budgets import budget_problems, budget_warnings
 from .chains import fallbacks_of
 from .clients import client_problems, read_clients
@@ -21,6 +21,7 @@ from .settings import (
     SECRETS,
     Role,
     folder_problems,
+    outside_problems,
     reach_problems,
     secret_problems,
     setting_problems,
@@ -29,6 +30,13 @@ from .settings import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# Files of the version before know nothing of it, and its clients ask http://.
+_MOVED_TO_HTTPS = (
+    "llm_tls is not set: the gateway is at https now, and clients must be told to trust its certificate. See "
+    "docs/tls.md; write llm_tls: internal into group_vars/all/gateway.yml when they do"
+)
 
 
 class RefusedDeclaration(ValueError):
@@ -53,10 +61,12 @@ class Declaration:
         images: ``llm_images`` as written.
         gateway_box: the box this plan is for.
         gateway_boxes: all boxes with a gateway; each asks its own Ollama.
+        inventory_boxes: all hosts of the inventory.
         ollama_boxes: the boxes that run Ollama.
         ollama_address: where LiteLLM reaches the Ollama of its own box (``http://host:port``).
         redis_host: name under which LiteLLM reaches Redis.
         gateway_box_address: where Ansible reaches that box, or empty where only its name says so.
+        unset: names of the single settings that no file of the user's sets.
         switched_off: names of the services that are not to run.
         variable_names: every variable the host has, to find misspelt ones.
         roles: the roles with the variables they declare.
@@ -76,6 +86,8 @@ class Declaration:
     ollama_address: str
     redis_host: str
     gateway_box_address: str = ""
+    inventory_boxes: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
     switched_off: tuple[str, ...] = ()
     variable_names: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
@@ -106,6 +118,7 @@ def check(declaration: Declaration) -> list[Problem]:
     return [
         *setting_problems(declaration.settings),
         *reach_problems(declaration.settings, declaration.gateway_box, declaration.gateway_box_address),
+        *outside_problems(declaration.settings, declaration.inventory_boxes),
         *folder_problems(declaration.settings),
         *secret_problems(
             {name: declaration.settings.get(name) for name in SECRETS},
@@ -163,7 +176,12 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
         ),
         "questions": [_question(model, catalog, declaration.reachable_ollama) for model in catalog.models],
         "switched_off": list(declaration.switched_off),
-        "warnings": [*reference_warnings(catalog), *budget_warnings(catalog, clients)],
+        "warnings": [
+            *([_MOVED_TO_HTTPS] if "llm_tls" in declaration.unset else []),
+            *address_warnings(settings),
+            *reference_warnings(catalog),
+            *budget_warnings(catalog, clients),
+        ],
     }
 
 

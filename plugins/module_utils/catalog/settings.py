@@ -23,7 +23,7 @@ from .fields import (
 from .problems import ANYWHERE, EDIT_VAULT, VAULT_FILE, Problem, did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 MIN_SECRET_LENGTH = 32
 # A quote or a blank ends a password in redis.conf early, and Redis then prints it into its log.
@@ -115,6 +115,7 @@ SETTINGS = {
     "llm_tls_email": Field(_email, 'llm_tls_email: you@your-domain.org, or "" for no messages'),
     "llm_tls_certificate": Field(_file, "llm_tls_certificate: ~/tls/fullchain.pem, on this machine"),
     "llm_tls_key": Field(_file, "llm_tls_key: ~/tls/key.pem, on this machine"),
+    "llm_tls_ca": Field(_file, 'llm_tls_ca: ~/tls/ca.pem, on this machine, or "" for one that every system trusts'),
     "llm_retry_in_flight": Field(boolean, "llm_retry_in_flight: false"),
     "llm_drain_seconds": Field(_drain_seconds, "llm_drain_seconds: 120"),
     "llm_master_key": Field(text, 'llm_master_key: "{{ vault_litellm_master_key }}"', required=True),
@@ -146,6 +147,7 @@ DEFAULTS: dict[str, Any] = {
     "llm_retry_in_flight": False,
     "llm_sentry_dsn": "",
     "llm_tls": "internal",
+    "llm_tls_ca": "",
     "llm_tls_certificate": "",
     "llm_tls_email": "",
     "llm_tls_key": "",
@@ -219,11 +221,26 @@ def reach_problems(declared: Mapping[str, Any], box: str, box_address: str) -> l
         "llm_tls_email",
         "llm_tls_certificate",
         "llm_tls_key",
+        "llm_tls_ca",
     )
     settings = {name: declared.get(name, DEFAULTS.get(name)) for name in names}
     if any(isinstance(value, Undefined) or SETTINGS[name].check(value) for name, value in settings.items()):
         return []
     return address_problems(settings, box, box_address)
+
+
+def outside_problems(declared: Mapping[str, Any], boxes: Collection[str]) -> list[Problem]:
+    """Return machines from which to look that the inventory does not hold; ``boxes`` are those that it does."""
+    names = declared.get("llm_outside_from", DEFAULTS["llm_outside_from"])
+    if isinstance(names, Undefined) or SETTINGS["llm_outside_from"].check(names):
+        return []
+    # It always looks from there.
+    known = {*boxes, "localhost"}
+    return [
+        Problem(f"llm_outside_from[{index}]", f"{name!r} is no host of the inventory", did_you_mean(name, boxes))
+        for index, name in enumerate(names)
+        if name not in known
+    ]
 
 
 def folder_problems(declared: Mapping[str, Any]) -> list[Problem]:

@@ -52,10 +52,9 @@ class Container:
         """Whether its process runs."""
         return self.status == "running"
 
-    @property
-    def failed(self) -> bool:
-        """Whether its process has ended; Docker starts it again and again."""
-        return self.restarts > 0 or self.status in {"exited", "restarting", "dead"}
+    def failed(self, restarts: int) -> bool:
+        """Whether its process has ended since Docker had started it again so many times."""
+        return self.restarts > restarts or self.status in {"exited", "restarting", "dead"}
 
 
 def project_of(config: str) -> Project:
@@ -86,7 +85,7 @@ def containers_of(inspected: str, network: str) -> list[Container]:
 
 def missing(project: Project, containers: Iterable[Container]) -> list[str]:
     """Return the services that no running container stands for, in the order of the project."""
-    running = {container.service for container in containers if container.running and not container.restarts}
+    running = {container.service for container in containers if container.running}
     return [service for service in project.services if service not in running]
 
 
@@ -153,6 +152,8 @@ class Replicas:
         """
         begin = time.monotonic()
         ready: dict[str, float] = {}
+        # Docker goes on counting the restarts of a container that recovered long ago.
+        before = {container.id: container.restarts for container in self.look() if container.status != "restarting"}
         while len(ready) < len(services):
             waited_for = {
                 container.service: container
@@ -162,7 +163,7 @@ class Replicas:
             for service in [name for name in services if name not in ready]:
                 found = waited_for.get(service)
                 name = self.project.services[service]
-                if found is None or found.failed:
+                if found is None or found.failed(before.get(found.id, 0)):
                     status = f"; its exit status was {found.exit_code}" if found else ""
                     raise RollFailed(f"{name} ended while it was starting{status}")
                 if found.address and is_ready(found.address):
@@ -209,7 +210,7 @@ def memory_problem(needed_mb: float, count: int, meminfo: str) -> str:
         return ""
     return (
         f"{count} new containers need {needed_mb * count:.0f} MB of memory beside the old ones, and this box has "
-        f"{available:.0f} MB left. Nothing was stopped. Free some, or write litellm_replicas: {max(count - 1, 1)}"
+        f"{available:.0f} MB left. Nothing was stopped. Free some{', or set litellm_replicas: 1' if count > 1 else ''}"
     )
 
 

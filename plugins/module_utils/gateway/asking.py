@@ -338,6 +338,13 @@ def first_message(answer: Any, part: str) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
+def finish_reason(answer: Any) -> str:
+    """Return why the first choice ended, such as ``length``; empty when it does not say."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    return str(choice.get("finish_reason") or "")
+
+
 def text_of(answer: Any, part: str) -> str:
     """Return the text of the first choice; a thinking model may spend a short answer on its reasoning alone."""
     message = first_message(answer, part)

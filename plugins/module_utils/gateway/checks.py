@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .asking import Gateway
     from .questions import Model
+    from .receipts import Tested
     from .service import Replica
 
 NOT_CHOSEN = "not asked"
@@ -30,8 +31,9 @@ class Scope:
         ask_paid: short questions to models that cost money too; and where such a model is tested in depth, also a
             prompt of its whole context.
         only: names of the models to ask, in depth, also when they cost money; none for all but the paid ones.
-        deep: which models are tested in depth: "changed" for those without a proof, "all" or "none".
-        proved: when the declaration with this fingerprint was proved, by fingerprint.
+        deep: which models are tested in depth: "changed" for those that no earlier run has tested, "all" or "none".
+        ask_slow: whether a prompt of a whole context is sent where it would hold up the run.
+        tested: what earlier runs know of a declaration, by its fingerprint.
         ask_metrics: whether each replica must give metrics.
         ask_routes: whether administrative routes must not be found.
         ready_timeout: seconds to wait until the gateway is ready.
@@ -41,7 +43,8 @@ class Scope:
     ask_paid: bool = False
     only: Sequence[str] = ()
     deep: str = CHANGED
-    proved: Mapping[str, str] = field(default_factory=dict)
+    ask_slow: bool = False
+    tested: Mapping[str, Tested] = field(default_factory=dict)
     ask_metrics: bool = True
     ask_routes: bool = True
     ready_timeout: float = 60
@@ -109,7 +112,8 @@ def _ask_models(
             continue
         result = check_embedding(gateway, model) if model.mode == "embedding" else check_completion(gateway, model)
         if in_depth(model, scope):
-            result = prove(gateway, model, result, ask_context=scope.ask_paid or not model.paid)
+            ask_context = scope.ask_paid or not model.paid
+            result = prove(gateway, model, result, ask_context=ask_context, ask_slow=scope.ask_slow)
         elif chat and model is chat[0]:
             stream = check_stream(gateway, model)
             result = replace(
@@ -117,9 +121,10 @@ def _ask_models(
             )
         if report.first_token_seconds is None:
             report.first_token_seconds = result.first_token_seconds
+        result = _with_earlier(result, scope, now)
         report.failures.extend(result.failures)
         report.notes.extend(result.notes)
-        report.models.append(replace(result, proved_at=_proved_at(model, result, scope, now)))
+        report.models.append(result)
 
 
 def in_depth(model: Model, scope: Scope) -> bool:
@@ -128,21 +133,26 @@ def in_depth(model: Model, scope: Scope) -> bool:
         return scope.deep != NONE
     if model.paid or scope.deep == NONE:
         return False
-    return scope.deep == ALL or model.fingerprint not in scope.proved
+    return scope.deep == ALL or model.fingerprint not in scope.tested
 
 
-def _proved_at(model: Model, result: ModelResult, scope: Scope, now: str) -> str | None:
-    if result.deep and not result.failures and not result.notes:
-        return now
-    # A proof that has just failed is none any more; one that was not repeated stands.
-    return None if result.deep and result.failures else scope.proved.get(model.fingerprint)
+def _with_earlier(result: ModelResult, scope: Scope, now: str) -> ModelResult:
+    """Add when a declaration was tested and proved: now, or by an earlier run, whose notes still hold then."""
+    earlier = scope.tested.get(result.fingerprint)
+    if result.deep and result.failures:
+        # A proof that has just failed is none any more.
+        return result
+    if result.deep:
+        before = earlier.proved_at if earlier is not None else None
+        return replace(result, tested_at=now, proved_at=before if result.notes else now)
+    if earlier is None:
+        return result
+    return replace(result, tested_at=earlier.at, proved_at=earlier.proved_at, notes=(*result.notes, *earlier.notes))
 
 
 def _not_asked(model: Model, note: str, scope: Scope) -> ModelResult:
-    proved_at = scope.proved.get(model.fingerprint)
-    return ModelResult(
-        name=model.name, mode=model.mode, asked=False, note=note, fingerprint=model.fingerprint, proved_at=proved_at
-    )
+    result = ModelResult(name=model.name, mode=model.mode, asked=False, note=note, fingerprint=model.fingerprint)
+    return _with_earlier(result, scope, "")
 
 
 def _why_not(model: Model, scope: Scope, listed: tuple[str, ...] | None) -> str:

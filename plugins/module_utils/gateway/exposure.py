@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from ..box.ports import Socket
 
 PROJECT_LABEL = "com.docker.compose.project"
-PREFIX = "llm-gateway-"
 INGRESS_PROJECT = "llm-gateway-ingress"
+# The Compose projects of the gateway. Other containers may have names that begin like theirs.
+PROJECTS = frozenset(f"llm-gateway-{service}" for service in ("redis", "ollama", "litellm", "ingress", "drill"))
+# A container that starts or stops meanwhile has a listener before Docker tells of it, or still has one after that.
+SETTLE_SECONDS = 1.0
 # As Docker writes them.
 EVERY_IPV4, EVERY_IPV6 = "0.0.0.0", "::"  # noqa: S104  compared with, never bound
 # Of LiteLLM, Redis, Ollama, the ingress's plain port, its health check, its administration, and metrics.
@@ -55,7 +59,7 @@ class Publication:
     @property
     def of_gateway(self) -> bool:
         """Whether the container is one of the gateway's."""
-        return self.project.startswith(PREFIX) or self.container.startswith(PREFIX)
+        return self.project in PROJECTS
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def publications(inspected: Sequence[Mapping[str, Any]]) -> list[Publication]:
     found: dict[Publication, None] = {}
     for container in inspected:
         name = container["Name"].lstrip("/")
-        project = (container["Config"].get("Labels") or {}).get(PROJECT_LABEL, "")
+        project = _project(container)
         tables = ((container.get("HostConfig") or {}).get("PortBindings"), container["NetworkSettings"].get("Ports"))
         for table in tables:
             for inner, bindings in (table or {}).items():
@@ -114,6 +118,10 @@ def publications(inspected: Sequence[Mapping[str, Any]]) -> list[Publication]:
                             port = int(binding["HostPort"].partition("-")[0])
                             found[Publication(name, project, address, port, protocol)] = None
     return list(found)
+
+
+def _project(container: Mapping[str, Any]) -> str:
+    return str((container["Config"].get("Labels") or {}).get(PROJECT_LABEL, ""))
 
 
 def _bound(address: str) -> tuple[str, ...]:
@@ -146,8 +154,7 @@ def own_network_failures(inspected: Sequence[Mapping[str, Any]]) -> list[str]:
         f"container {container['Name'].lstrip('/')} runs in the box's own network, so all its ports are open. "
         "Run make apply"
         for container in inspected
-        if (container.get("HostConfig") or {}).get("NetworkMode") == "host"
-        and container["Name"].lstrip("/").startswith(PREFIX)
+        if (container.get("HostConfig") or {}).get("NetworkMode") == "host" and _project(container) in PROJECTS
     ]
 
 
@@ -162,8 +169,9 @@ def listener_failures(
         place = _place(item.address, item.port)
         if process == "docker-proxy" and (item.address, item.port) not in known:
             failures.append(
-                f"Docker listens at {place} (docker-proxy, process {pid}) for no container that it knows of. "
-                "Restart it: sudo systemctl restart docker"
+                f"Docker listens at {place} (docker-proxy, process {pid}) for no container that it knows of. See which "
+                f"address it passes on to: ps -o args= -p {pid}. If no container has that address "
+                f"(docker network inspect), end this one process: sudo kill {pid}"
             )
         elif process == "dockerd" and item.port == ENGINE_PORT and not ipaddress.ip_address(item.address).is_loopback:
             failures.append(
@@ -191,7 +199,7 @@ def holders(
 
 
 def look(run: Runner, bind: str, ports: Sequence[int], proc: Path = Path("/proc")) -> Exposure:
-    """Return what Docker lets out of this box.
+    """Return what Docker lets out of this box. What looks wrong is looked at once more, a little later.
 
     Args:
         run: runs a command on this box.
@@ -202,6 +210,14 @@ def look(run: Runner, bind: str, ports: Sequence[int], proc: Path = Path("/proc"
     Raises:
         NoDocker: Docker could not be asked.
     """
+    found = _look_once(run, bind, ports, proc)
+    if found.failures:
+        time.sleep(SETTLE_SECONDS)
+        found = _look_once(run, bind, ports, proc)
+    return found
+
+
+def _look_once(run: Runner, bind: str, ports: Sequence[int], proc: Path) -> Exposure:
     inspected = inspect_all(run)
     published = publications(inspected)
     sockets = read_sockets(proc)

@@ -22,20 +22,38 @@ def ready(url: str, path: str) -> bool:
         return False
 
 
-def problem(gateway: Gateway, questions: Sequence[Mapping[str, Any]]) -> str:
-    """Return what is wrong with a replica; empty when it answers.
-
-    It must know exactly the catalog's models, and one of those that cost nothing must answer. One, not all: a backend
-    that is away now was away before, and must not keep a better configuration out. What each model answers, the role
-    ``verify`` asks afterwards.
+def list_problem(gateway: Gateway, questions: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is wrong with the model list of a replica; empty when it is exactly the catalog's.
 
     Args:
         gateway: the replica at its own address, with the administrator's key.
         questions: the plan's questions, one a model.
     """
-    wrong = _list_problem(gateway, [question["name"] for question in questions])
-    if wrong:
-        return wrong
+    try:
+        reply = gateway.ask("GET", "/v1/models")
+    except NoAnswer as error:
+        return str(error)
+    try:
+        listed = {model["id"] for model in json.loads(reply.body)["data"]} if reply.status == 200 else None
+    except (ValueError, KeyError, TypeError):
+        listed = None
+    if listed is None:
+        return f"GET /v1/models gave status {reply.status}: {gateway.clean(reply.body.decode(errors='replace'))}"
+    names = {question["name"] for question in questions}
+    if listed != names:
+        return f"its model list is {', '.join(sorted(listed)) or 'empty'} instead of {', '.join(sorted(names))}"
+    return ""
+
+
+def silence(gateway: Gateway, questions: Sequence[Mapping[str, Any]]) -> str:
+    """Return why no model answers that costs nothing; empty when one does, or when each costs something.
+
+    One, not all: what each model answers, the role ``verify`` asks afterwards.
+
+    Args:
+        gateway: the replica at its own address, with the administrator's key.
+        questions: the plan's questions, one a model.
+    """
     free = sorted((question for question in questions if not question["paid"]), key=lambda one: not one.get("resident"))
     failures = []
     for question in free[:MOST_QUESTIONS]:
@@ -46,28 +64,19 @@ def problem(gateway: Gateway, questions: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(failures)
 
 
-def _list_problem(gateway: Gateway, names: Sequence[str]) -> str:
-    try:
-        reply = gateway.ask("GET", "/v1/models")
-        listed = {model["id"] for model in json.loads(reply.body)["data"]} if reply.status == 200 else None
-    except NoAnswer as error:
-        return str(error)
-    except (ValueError, KeyError, TypeError):
-        listed = None
-    if listed is None:
-        return f"GET /v1/models gave status {reply.status}: {gateway.clean(reply.body.decode(errors='replace'))}"
-    if listed != set(names):
-        return f"its model list is {', '.join(sorted(listed)) or 'empty'} instead of {', '.join(sorted(names))}"
-    return ""
-
-
 def _question_problem(gateway: Gateway, question: Mapping[str, Any]) -> str:
     name = question["name"]
     if question["mode"] == "embedding":
-        path, body = "/v1/embeddings", {"model": name, "input": "hello"}
+        path, body = "/v1/embeddings", {"model": name, "input": "hello", "disable_fallbacks": True}
     else:
         path = "/v1/chat/completions"
-        body = {"model": name, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}
+        # A fallback may cost money, and would hide that this model is silent.
+        body = {
+            "model": name,
+            "messages": [{"role": "user", "content": "Say hello."}],
+            "max_tokens": 8,
+            "disable_fallbacks": True,
+        }
     try:
         reply = gateway.ask("POST", path, body, timeout=question["timeout"])
     except NoAnswer as error:

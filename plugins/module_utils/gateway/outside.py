@@ -174,6 +174,7 @@ def view(box: Box, place: str, url: str, ca_pem: str, ready_timeout: float, reso
     _say_unreached(seen, addresses, states)
     doors = [address for address in addresses if box.is_door(address, box.port)]
     door = next((address for address in doors if states[address, box.port] == OPEN), None)
+    _say_closed(box, seen, states, door)
     if door is not None:
         _ask_as_stranger(seen, Gateway(url, "", route=Route(connect_to=door, ca_pem=ca_pem)), deadline)
     return seen
@@ -187,7 +188,7 @@ def _starting(box: Box, states: Mapping[tuple[str, int], str]) -> bool:
 
 
 def _judge(box: Box, seen: View, address: str, port: int, state: str) -> None:
-    place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    place = _place(address, port)
     if box.expects(address, port):
         if state == OPEN:
             seen.answering.append(place)
@@ -204,7 +205,12 @@ def _judge(box: Box, seen: View, address: str, port: int, state: str) -> None:
         seen.notes.append(f"from {seen.place}: {place} is the gateway too, by an address that is none of the box's own")
         return
     holder = holder_of(box.holders, box.bind if box.translated(address) else address, port)
-    if holder is None:
+    if holder is None and box.translated(address):
+        seen.notes.append(
+            f"from {seen.place}: {place} answers, which is none of the box's own addresses; nothing on the box listens "
+            "there, so it may be a router or another machine"
+        )
+    elif holder is None:
         seen.failures.append(
             f"from {seen.place}: {place} answers, and nothing on the box says what listens there. Only the ingress may "
             "answer. Look on the box: sudo ss -ltnp, sudo nft list ruleset"
@@ -216,6 +222,32 @@ def _judge(box: Box, seen: View, address: str, port: int, state: str) -> None:
         )
     else:
         seen.notes.append(f"from {seen.place}: {place} answers: {holder.words}, which is not the gateway's")
+
+
+def _place(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _say_closed(box: Box, seen: View, states: Mapping[tuple[str, int], str], door: str | None) -> None:
+    """Note where the gateway should answer and says nothing, and that nobody has asked as a stranger."""
+    reached = [address for address in seen.addresses if not _all_silent(states, address)]
+    expected = {address: states[address, box.port] for address in reached if box.expects(address, box.port)}
+    silent = [address for address, state in expected.items() if state in (SILENT, NO_WAY)]
+    unasked = "" if door else "; what it lets a stranger do was not looked at from there"
+    seen.notes.extend(
+        f"from {seen.place}: nothing comes back from {_place(address, box.port)}, where the gateway is published, as "
+        f"behind a firewall{unasked}"
+        for address in silent
+    )
+    # What refuses there is a failure, and what cannot be reached at all has a note of its own.
+    if door is None and box.open_to_others and reached and not silent and REFUSED not in expected.values():
+        seen.notes.append(
+            f"from {seen.place}: the gateway does not answer at port {box.port} of {', '.join(reached)}{unasked}"
+        )
+
+
+def _all_silent(states: Mapping[tuple[str, int], str], address: str) -> bool:
+    return all(state in (SILENT, NO_WAY) for (tried, _), state in states.items() if tried == address)
 
 
 def _say_unreached(seen: View, addresses: Sequence[str], states: Mapping[tuple[str, int], str]) -> None:
@@ -240,7 +272,7 @@ def _wait_until_live(gateway: Gateway, deadline: float) -> str:
     """Return why the gateway does not answer by then; empty as soon as it does."""
     while True:
         try:
-            reply = gateway.ask("GET", "/health/liveliness", key=None, timeout=2 * CONNECT_SECONDS)
+            reply = gateway.ask("GET", "/health/liveliness", key=None)
             problem = "" if reply.status == 200 else f"GET /health/liveliness: status {reply.status}"
         except NoAnswer as error:
             problem = str(error)

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .asking import NoAnswer, TooLate, first_message, parsed, seen
+from .asking import NoAnswer, TooLate, finish_reason, first_message, parsed, seen
 from .questions import CHAT, EMBEDDINGS, ModelResult, answered, chat_body, failed, stream_failures, vectors
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ LEAST_COUNTED = 0.97
 ALIKE = 0.999
 ROUNDS_PER_BACKEND = 4
 TIMEOUT_STATUSES = (408, 504)
+# A run that nobody asked for a test of this model may be held up by it so long, and a box without a GPU is kept busy.
+PATIENT_SECONDS = 60.0
+# Some seconds on a box without a GPU.
+PILOT_WORDS = 512
+# Room for a model that thinks before it calls.
+TOOL_TOKENS = 512
+# Small models answer one in a few such questions in words, also those that can call tools.
+TOOL_ATTEMPTS = 3
 # Common words, each a token of its own in the vocabularies of most models.
 WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman")
 
@@ -59,7 +67,9 @@ class Unknown(Exception):
     """A test that can decide neither way. The message says why."""
 
 
-def prove(gateway: Gateway, model: Model, quick: ModelResult, *, ask_context: bool) -> ModelResult:
+def prove(
+    gateway: Gateway, model: Model, quick: ModelResult, *, ask_context: bool, ask_slow: bool = True
+) -> ModelResult:
     """Return the result of a model with that of its tests in depth.
 
     Args:
@@ -67,6 +77,7 @@ def prove(gateway: Gateway, model: Model, quick: ModelResult, *, ask_context: bo
         model: the model and what it is declared to do.
         quick: its answer to the short question; without a right one nothing more is asked.
         ask_context: whether to send a prompt as long as the declared context.
+        ask_slow: whether to send it also where it would take more than ``PATIENT_SECONDS`` or the model's timeout.
     """
     if quick.failures:
         return replace(quick, deep=True)
@@ -85,7 +96,8 @@ def prove(gateway: Gateway, model: Model, quick: ModelResult, *, ask_context: bo
         result = _with(result, model, "tools", lambda: check_tools(gateway, model))
     if model.context is not None and ask_context:
         context = model.context
-        result = _with(result, model, "context", lambda: check_context(gateway, model, context))
+        patience = None if ask_slow else min(PATIENT_SECONDS, model.timeout)
+        result = _with(result, model, "context", lambda: check_context(gateway, model, context, patience))
     return result
 
 
@@ -128,28 +140,52 @@ def check_counting_stream(gateway: Gateway, model: Model) -> ModelResult:
 
 
 def check_tools(gateway: Gateway, model: Model) -> dict[str, Any]:
-    """Offer a tool and ask for its use. Raises Refuted and NoAnswer."""
-    for choice in ("required", "auto"):
+    """Offer a tool and ask for its use, up to ``TOOL_ATTEMPTS`` times. Raises Refuted, Unknown and NoAnswer."""
+    remedy = f"Write tools: false for model {model.name}, or name a model that can"
+    wrong, cut = "", False
+    for _ in range(TOOL_ATTEMPTS):
+        reply = _ask_with_tool(gateway, model)
+        if reply.status != 200:
+            raise Refuted(f"a question with a tool got {seen(gateway, reply)}. {remedy}")
+        called, wrong = _tool_call(gateway, reply)
+        if called:
+            return {"called": called}
+        cut |= finish_reason(parsed(reply.body)) == "length"
+    if cut:
+        raise Unknown(
+            f"its answer reached {TOOL_TOKENS} tokens before it called the tool, as with a model that thinks for long; "
+            f"{_again(model)} once more"
+        )
+    raise Refuted(f"{wrong}. {remedy}")
+
+
+def _ask_with_tool(gateway: Gateway, model: Model) -> Reply:
+    """Ask with what most servers take, then without what some refuse: a forced call, a temperature."""
+    for more in (
+        {"tool_choice": "required", "temperature": 0},
+        {"tool_choice": "auto", "temperature": 0},
+        {"tool_choice": "required"},
+        {"tool_choice": "auto"},
+    ):
         question = f"Call the tool {_TOOL} with the number 7. ({secrets.token_hex(4)})"
-        # Room for a model that thinks before it calls.
-        body = dict(chat_body(model.name, question, 512), tools=_TOOLS, tool_choice=choice)
+        body = dict(chat_body(model.name, question, TOOL_TOKENS), tools=_TOOLS, **more)
         reply = gateway.ask("POST", CHAT, body, timeout=model.timeout)
-        # Some servers know only `auto`.
         if reply.status != 400:
             break
-    remedy = f"Write tools: false for model {model.name}, or name a model that can"
-    if reply.status != 200:
-        raise Refuted(f"a question with a tool got {seen(gateway, reply)}. {remedy}")
+    return reply
+
+
+def _tool_call(gateway: Gateway, reply: Reply) -> tuple[str, str]:
+    """Return the name of the tool that was called, or an empty one and what is wrong."""
     calls = first_message(parsed(reply.body), "message").get("tool_calls")
     call = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
     function = call.get("function")
     if not isinstance(function, dict) or not function.get("name"):
-        raise Refuted(f"the model was offered a tool and told to call it, and did not. {remedy}")
+        return "", "the model was offered a tool and told to call it, and did not"
     arguments = function.get("arguments")
     if not isinstance(arguments, str) or not isinstance(parsed(arguments.encode()), dict):
-        said = gateway.clean(str(arguments), 80)
-        raise Refuted(f"the arguments of its tool call are no JSON object: {said}. {remedy}")
-    return {"called": gateway.clean(str(function["name"]), 60)}
+        return "", f"the arguments of its tool call are no JSON object: {gateway.clean(str(arguments), 80)}"
+    return gateway.clean(str(function["name"]), 60), ""
 
 
 def check_vectors(gateway: Gateway, model: Model, dimensions: int | None) -> dict[str, Any]:
@@ -184,17 +220,20 @@ def cosine(one: list[float], other: list[float]) -> float:
 
 
 class Calibration:
-    """How many tokens a backend counts for a prompt of so many words, from questions of two lengths."""
+    """How many tokens a backend counts for a prompt of so many words, and how long it takes: from two lengths."""
 
     def __init__(self, short: int, long: int) -> None:
         self.lengths = (short, long)
         self._counted: dict[str, dict[int, int]] = {}
+        self._seconds: dict[str, dict[int, float]] = {}
 
-    def note(self, backend: str, words: int, tokens: int) -> bool:
-        """Take in what a backend reported, and return whether that was not known."""
+    def note(self, backend: str, words: int, tokens: int, seconds: float = 0.0) -> bool:
+        """Take in what a backend reported after how many seconds, and return whether that was not known."""
         counted = self._counted.setdefault(backend, {})
         known = words in counted
         counted[words] = tokens
+        # A prompt that comes again may be in the backend's memory, so only the first time counts.
+        self._seconds.setdefault(backend, {}).setdefault(words, seconds)
         return not known
 
     def known(self) -> list[str]:
@@ -220,16 +259,38 @@ class Calibration:
         short = self.lengths[0]
         return short + int((tokens - self._counted[backend][short]) / self.per_word(backend))
 
+    def seconds(self, backend: str, words: int) -> float:
+        """How long a prompt of so many words takes at a backend, were each word as fast as those of the long one."""
+        short, long = self.lengths
+        taken = self._seconds[backend]
+        per_word = max(taken[long] - taken[short], 0.0) / (long - short)
+        return taken[long] + (words - long) * per_word
 
-def check_context(gateway: Gateway, model: Model, context: int) -> dict[str, Any]:
+
+def check_context(gateway: Gateway, model: Model, context: int, patience: float | None = None) -> dict[str, Any]:
     """Fill the declared context and compare the tokens that the model counted with those that were sent.
 
+    With ``patience`` it is not sent where it would take more seconds than that, as two shorter prompts before it tell.
     Raises Refuted, Unknown and NoAnswer.
     """
+    short, long = 8, max(24, min(context // 8, 4096)) // 8 * 8
+    if patience is not None and long > PILOT_WORDS:
+        # The longer of the two prompts may be too long to wait for, too.
+        pilot, _ = _measured(gateway, model, (short, PILOT_WORDS))
+        _stop_where_slow(model, context, pilot, _words_that_fill(model, context, pilot), patience)
+    # The longer the second one, the less its rounding counts; and it must fit whatever a word takes.
+    calibration, nonce = _measured(gateway, model, (short, long))
+    words = _words_that_fill(model, context, calibration)
+    if patience is not None:
+        _stop_where_slow(model, context, calibration, words, patience)
+    return _judged(gateway, model, context, calibration, _ask_words(gateway, model, nonce, words, context), words)
+
+
+def _measured(gateway: Gateway, model: Model, lengths: tuple[int, int]) -> tuple[Calibration, str]:
+    """Ask with prompts of two lengths, and return what they tell and the word at their start."""
     # The same in each prompt, so that it changes nothing between them; at their start, so that no cache holds one.
     nonce = secrets.token_hex(4)
-    # The longer the second one, the less its rounding counts; and it must fit whatever a word takes.
-    calibration = Calibration(8, max(24, min(context // 8, 4096)) // 8 * 8)
+    calibration = Calibration(*lengths)
     backends = max(len(model.backends), 1)
     idle_rounds = 0
     for _ in range(ROUNDS_PER_BACKEND * backends if backends > 1 else 1):
@@ -238,18 +299,36 @@ def check_context(gateway: Gateway, model: Model, context: int) -> dict[str, Any
             reply = _ask_words(gateway, model, nonce, words)
             if reply.status != 200:
                 raise Refuted(f"a prompt of {words} words got {seen(gateway, reply)}")
-            news |= calibration.note(reply.backend_id or "", words, _prompt_tokens(reply))
+            news |= calibration.note(reply.backend_id or "", words, _prompt_tokens(reply), reply.seconds)
         idle_rounds = 0 if news else idle_rounds + 1
         # A backend that is away never answers, however often the others do.
         if len(calibration.known()) == backends or (calibration.known() and idle_rounds == 2):
             break
     if not calibration.known():
-        raise Unknown("its backends took turns, so that none was measured; run make verify once more")
+        raise Unknown(f"its backends took turns, so that none was measured; {_again(model)}")
+    return calibration, nonce
+
+
+def _words_that_fill(model: Model, context: int, calibration: Calibration) -> int:
     room = context - max(ANSWER_TOKENS, context // ROUNDING_SHARE)
     words = min(calibration.words(backend, room) for backend in calibration.known())
     if words <= calibration.lengths[0]:
         raise Refuted(f"context: {context} leaves no room for a question. Write a larger one for model {model.name}")
-    return _judged(gateway, model, context, calibration, _ask_words(gateway, model, nonce, words, context), words)
+    return words
+
+
+def _stop_where_slow(model: Model, context: int, calibration: Calibration, words: int, patience: float) -> None:
+    """Raise Unknown where a prompt of so many words takes longer than ``patience``, whichever backend it comes to."""
+    expected = max(calibration.seconds(backend, words) for backend in calibration.known())
+    if expected > patience:
+        raise Unknown(
+            f"a prompt that fills the declared {context} tokens was not tried, it would take about {expected:.0f} s; "
+            f"{_again(model)}"
+        )
+
+
+def _again(model: Model) -> str:
+    return f"make verify MODEL={model.name} tries it"
 
 
 def _judged(
@@ -263,7 +342,7 @@ def _judged(
     if reply.status != 200:
         raise Refuted(f"declared are {context} tokens, but a prompt of {sent} got {seen(gateway, reply)}. {smaller}")
     if backend not in calibration.known():
-        raise Unknown("its backends took turns, so that the one that answered was not measured; run make verify again")
+        raise Unknown(f"its backends took turns, so that the one that answered was not measured; {_again(model)}")
     counted = _prompt_tokens(reply)
     if counted < LEAST_COUNTED * sent:
         raise Refuted(

@@ -61,7 +61,8 @@ class ModelResult(CheckResult):
     """What became of one model.
 
     Times are seconds; ``note`` says why a model was not asked, ``notes`` what could not be told. ``proofs`` holds the
-    figures of each test in depth that was passed, ``proved_at`` when all of them were.
+    figures of each test in depth that was passed. ``tested_at`` is when none failed, ``proved_at`` when all were
+    passed.
     """
 
     name: str = ""
@@ -78,6 +79,7 @@ class ModelResult(CheckResult):
     proofs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    tested_at: str | None = None
     proved_at: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,11 +97,14 @@ class ModelResult(CheckResult):
             "note",
             "deep",
             "fingerprint",
+            "tested_at",
             "proved_at",
         )
         found = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         if self.proofs:
             found["proofs"] = {test: dict(figures) for test, figures in self.proofs.items()}
+        if self.notes:
+            found["notes"] = list(self.notes)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from .checks import NOT_CHOSEN
@@ -43,11 +44,12 @@ def receipt(
     lines += _table([("model", "mode", "answered by", "seconds", ""), *(_row(answer) for answer in answers)])
     question = _question(answers, base)
     if not _is_local(host):
-        trust = f" --cacert {fetched_ca}" if fetched_ca else ""
+        trust = f" --cacert {shlex.quote(fetched_ca)}" if fetched_ca else ""
         lines += [
             "",
             "Try it from here, with the key of a client (make client NAME=app) in LLM_KEY:",
-            f'  curl -sS{trust} -H "Authorization: Bearer $LLM_KEY" {question}',
+            # By way of printf, which is part of the shell: every user of the machine may read the arguments of curl.
+            f"  printf 'Authorization: Bearer %s' \"$LLM_KEY\" | curl -sS{trust} -H @- {question}",
         ]
     trust = f" --cacert {ca_file}" if ca_file else ""
     way = f" --connect-to ::{address}:{port}" if address != host else ""

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -33,21 +34,39 @@ def time_name(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ") + ".json"
 
 
-def proved(directory: str) -> dict[str, str]:
-    """Return when each model was proved, by its fingerprint, as the receipts in a folder tell.
+@dataclass(frozen=True)
+class Tested:
+    """What earlier runs know of one declaration of a model.
 
-    A later failure of the same declaration takes its proof away. A file that is no receipt tells nothing.
+    Attributes:
+        at: when it was last tested in depth without a failure.
+        proved_at: when it passed all of these tests; None where one could not decide.
+        notes: what could not be told then.
+    """
+
+    at: str
+    proved_at: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def tested(directory: str) -> dict[str, Tested]:
+    """Return what was tested of each model, by its fingerprint, as the receipts in a folder tell.
+
+    A later failure of the same declaration takes that away. A file that is no receipt tells nothing.
     Raises OSError when a receipt cannot be read.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Tested] = {}
     for name in _names(directory):
-        with open(os.path.join(directory, name), encoding="utf-8") as file:
+        # As bytes: what is no UTF-8 is no receipt either.
+        with open(os.path.join(directory, name), "rb") as file:
             for model in _models(file.read()):
-                mark, moment = model.get("fingerprint"), model.get("proved_at")
+                mark, moment, proved_at = (model.get(key) for key in ("fingerprint", "tested_at", "proved_at"))
                 if not isinstance(mark, str):
                     continue
                 if isinstance(moment, str):
-                    found[mark] = moment
+                    notes = model.get("notes")
+                    told = tuple(map(str, notes)) if isinstance(notes, list) else ()
+                    found[mark] = Tested(moment, proved_at if isinstance(proved_at, str) else None, told)
                 elif model.get("deep") is True:
                     found.pop(mark, None)
     return found
@@ -83,7 +102,7 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def _models(text: str) -> list[Mapping[str, Any]]:
+def _models(text: bytes) -> list[Mapping[str, Any]]:
     try:
         receipt = json.loads(text)
     except ValueError:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..box.parallel import run_all
-from .asking import NoAnswer, seen
+from .asking import QUICK_SECONDS, NoAnswer, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .asking import Gateway
+    from .asking import Gateway, Reply
 
 # LiteLLM's own routes for administrators (litellm/proxy/_types.py, LiteLLMRoutes), and ways around a filter of paths.
 CLOSED_ROUTES = (
@@ -40,7 +40,6 @@ CLOSED_ROUTES = (
 UNKNOWN_HOST = "unknown-host.invalid"
 # A server may also say that the name is not one of this connection's (RFC 9110, 15.5.20).
 _REFUSES_HOST = (404, 421)
-_QUESTION_SECONDS = 2.0
 _AT_ONCE = 8
 
 
@@ -68,14 +67,22 @@ def _asked(questions: dict[str, Callable[[], str]]) -> list[str]:
     names = list(questions)
     for start in range(0, len(names), _AT_ONCE):
         part = {name: questions[name] for name in names[start : start + _AT_ONCE]}
-        for name, outcome in run_all(part, 2 * _QUESTION_SECONDS).items():
+        for name, outcome in run_all(part, 2 * QUICK_SECONDS + 1).items():
             failures.append(f"{name}: {outcome.error}" if outcome.error else outcome.value)
     return [failure for failure in failures if failure]
 
 
+def _ask(gateway: Gateway, method: str, path: str, body: dict[str, Any] | None = None, **more: Any) -> Reply:
+    """Ask, and once more where no answer comes: one lost packet is no open door. Raises NoAnswer."""
+    try:
+        return gateway.ask(method, path, body, **more)
+    except NoAnswer:
+        return gateway.ask(method, path, body, **more)
+
+
 def _closed(gateway: Gateway, method: str, path: str) -> str:
     try:
-        reply = gateway.ask(method, path, {} if method == "POST" else None, key="wrong", timeout=_QUESTION_SECONDS)
+        reply = _ask(gateway, method, path, {} if method == "POST" else None, key="wrong")
     except NoAnswer as error:
         return f"administrative routes: {error}"
     if reply.status == 404:
@@ -88,7 +95,7 @@ def _closed(gateway: Gateway, method: str, path: str) -> str:
 
 def _unknown_host(gateway: Gateway) -> str:
     try:
-        reply = gateway.ask("GET", "/v1/models", key="wrong", timeout=_QUESTION_SECONDS, host=UNKNOWN_HOST)
+        reply = _ask(gateway, "GET", "/v1/models", key="wrong", host=UNKNOWN_HOST)
     except NoAnswer as error:
         return f"unknown host: {error}"
     if reply.status in _REFUSES_HOST:
@@ -102,7 +109,7 @@ def _unknown_host(gateway: Gateway) -> str:
 def _refused(gateway: Gateway, key: str | None) -> str:
     name = "without a key" if key is None else "with a wrong key"
     try:
-        reply = gateway.ask("GET", "/v1/models", key=key, timeout=_QUESTION_SECONDS)
+        reply = _ask(gateway, "GET", "/v1/models", key=key)
     except NoAnswer as error:
         return f"request {name}: {error}"
     if reply.status == 401:

@@ -20,15 +20,15 @@ from typing import Any, Callable
 
 from . import generations
 
-# The state before the last change that was committed, and the generation in which it was replaced.
+# The state before the last change that was committed; in it, the generation in which it was replaced.
 PREVIOUS = ".previous"
-PREVIOUS_GENERATION = ".previous-generation"
+REPLACED_IN = ".replaced-in"
 # The state before a change that nobody committed yet; empty when there was none.
 UNFINISHED = ".unfinished"
 UNFINISHED_STAGING = ".unfinished.new"
 # Tells a folder that this module made from one that was there before and belongs to somebody else.
 MANAGED = ".managed"
-RESERVED = frozenset({PREVIOUS, PREVIOUS_GENERATION, UNFINISHED, UNFINISHED_STAGING, MANAGED})
+RESERVED = frozenset({PREVIOUS, REPLACED_IN, UNFINISHED, UNFINISHED_STAGING, MANAGED})
 
 SHORTEST_SECRET = 8
 LARGEST_DIFF_BYTES = 64 * 1024
@@ -532,7 +532,8 @@ def is_uncommitted(root: str) -> bool:
 
 def has_state_before(root: str) -> bool:
     """Whether there is a copy of what was deployed before the change that waits to be committed."""
-    return is_uncommitted(root) and bool(os.listdir(posixpath.join(root, UNFINISHED)))
+    copy = posixpath.join(root, UNFINISHED)
+    return os.path.isdir(copy) and bool(os.listdir(copy))
 
 
 def was_deployed(root: str) -> bool:
@@ -544,7 +545,12 @@ def was_deployed(root: str) -> bool:
 
 def replaced_in(root: str) -> int | None:
     """Return the generation in which the state in ``.previous`` was replaced; None when there is none."""
-    return generations.read(root, PREVIOUS_GENERATION) if os.path.isdir(posixpath.join(root, PREVIOUS)) else None
+    return generations.read(posixpath.join(root, PREVIOUS), REPLACED_IN)
+
+
+def can_go_back(root: str) -> bool:
+    """Whether the last good state is another one than what is there."""
+    return replaced_in(root) is not None and differs_from_copy(root, posixpath.join(root, PREVIOUS))
 
 
 def check_ownership(root: str) -> None:
@@ -568,14 +574,10 @@ def commit(root: str) -> None:
     """
     before, previous = posixpath.join(root, UNFINISHED), posixpath.join(root, PREVIOUS)
     generation = generations.current(posixpath.dirname(root))
-    if (
-        generation
-        and has_state_before(root)
-        and differs_from_copy(root, before)
-        and generations.read(root, PREVIOUS_GENERATION) != generation
-    ):
+    if generation and has_state_before(root) and differs_from_copy(root, before) and replaced_in(root) != generation:
+        # Into the copy itself, so that whoever is killed here leaves either all of it or nothing.
+        generations.write(before, REPLACED_IN, generation)
         remove_tree(previous)
-        generations.write(root, PREVIOUS_GENERATION, generation)
         os.rename(before, previous)
     remove_tree(before)
 

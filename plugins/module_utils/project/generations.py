@@ -1,7 +1,7 @@
 """Which changes belong together: all since the gateway was last verified are one generation.
 
-The folder of all projects holds the number of the present generation. Each project notes in which generation its
-``.previous`` was replaced, so that going back takes along exactly the projects that the last change touched.
+The folder of all projects holds the number of the present generation. Each project notes in which generation its last
+good state was replaced, so that going back takes along exactly the projects that the last change touched.
 """
 
 from __future__ import annotations
@@ -36,27 +36,14 @@ def write(folder: str, name: str, number: int) -> None:
     handle, temporary = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
         stream.write(f"{number}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
     os.rename(temporary, posixpath.join(folder, name))
 
 
 def current(deploy_dir: str) -> int | None:
     """Return the number of the present generation; None while no gateway was verified."""
     return read(deploy_dir, GENERATION)
-
-
-def replaced_in(deploy_dir: str, record: str) -> dict[str, int]:
-    """Return in which generation each project's last good state was replaced, by project; without those that have none.
-
-    Args:
-        deploy_dir: folder of all projects.
-        record: name of the file in which a project notes it.
-    """
-    found = {}
-    for entry in sorted(os.scandir(deploy_dir), key=lambda entry: entry.name):
-        number = read(entry.path, record) if entry.is_dir(follow_symlinks=False) else None
-        if number is not None:
-            found[entry.name] = number
-    return found
 
 
 def next_number(present: int | None, replaced: Iterable[int]) -> int:

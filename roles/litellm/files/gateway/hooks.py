@@ -14,7 +14,7 @@ from litellm.router import Router
 from litellm.types.router import RouterRateLimitError
 from litellm.utils import TextCompletionStreamWrapper
 
-from gateway import service
+from gateway import leaving, service  # noqa: F401 (leaving acts by being loaded)
 from gateway.caller import MODEL_ASKED, noted_caller
 from gateway.fallback_rule import falls_back
 from gateway.log_line import error_line, success_line
