@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import examples
 import on_boxes
 import pytest
-from as_clients import Answer, ask_as, question, wait_until
+from as_clients import Answer, ask_as, question
 from examples import LlamaServer
 from testinfra.host import Host
 
@@ -107,4 +107,4 @@ def test_hosted_models_take_over_in_their_order_while_llama_cpp_is_off(host: Hos
         llama.start()
     assert answered == [CLAUDE, GPT, GPT]
     examples.forget_failures(host)
-    wait_until(lambda: ask(host).backend == LOCAL, 20, "llama.cpp answers again")
+    on_boxes.wait_until(lambda: ask(host).backend == LOCAL, 20, "llama.cpp answers again")

@@ -10,7 +10,7 @@ import examples
 import jsonschema
 import on_boxes
 import pytest
-from as_clients import Answer, ask_as, log_lines, question, redis, wait_until
+from as_clients import Answer, ask_as, log_lines, question, redis
 from bed.commands import docker
 from bed.services import DOUBLES
 from testinfra.host import Host
@@ -81,7 +81,7 @@ def test_after_three_failures_deepseek_is_left_alone_for_a_minute(host: Host) ->
 
 def test_the_failures_are_reported_to_sentry_without_questions_and_keys(host: Host) -> None:
     path = "/api/1/envelope/"
-    wait_until(lambda: path in host.run("cat /run/sentry").stdout, 15, "an event at Sentry")
+    on_boxes.wait_until(lambda: path in host.run("cat /run/sentry").stdout, 15, "an event at Sentry")
     events = host.check_output("cat /run/sentry")
     assert "InternalServerError" in events
     assert "Planted question" not in events

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import on_boxes
 import pytest
-from as_clients import CHAT, ask_as, log_lines, question, redis, wait_until
+from as_clients import CHAT, ask_as, log_lines, question, redis
 from testinfra.host import Host
 
 
@@ -63,7 +64,7 @@ def test_a_client_gets_its_own_answer_again_and_no_other_client_does(
 ) -> None:
     body = ask(f"A question at {time.time()}.")
     assert not ask_as(host, "app", body, path).cached
-    wait_until(lambda: ask_as(host, "app", body, path).cached, 5, "the answer is cached")
+    on_boxes.wait_until(lambda: ask_as(host, "app", body, path).cached, 5, "the answer is cached")
     foreign = ask_as(host, "other", body, path)
     assert (foreign.status, foreign.cached) == (200, False), foreign.text
 
@@ -77,7 +78,7 @@ def test_no_field_opens_the_cache_of_another_client(
 ) -> None:
     body = ask(f"A question at {time.time()}.")
     ask_as(host, "app", body, path)
-    wait_until(lambda: ask_as(host, "app", body, path).cached, 5, "the answer is cached")
+    on_boxes.wait_until(lambda: ask_as(host, "app", body, path).cached, 5, "the answer is cached")
     keys = [key for key in redis(host, "keys", "*answers:app:*").split() if key]
     key = ask_as(host, "app", body, path).headers["x-litellm-cache-key"]
     assert any(key in stored for stored in keys)
@@ -94,7 +95,7 @@ def test_a_model_without_cache_ttl_is_asked_each_time(host: Host) -> None:
 
 def test_cached_answers_expire(host: Host) -> None:
     ask_as(host, "app", chat(f"A question at {time.time()}."))
-    wait_until(lambda: "answers:app" in redis(host, "keys", "*answers:app:*"), 5, "the answer is kept")
+    on_boxes.wait_until(lambda: "answers:app" in redis(host, "keys", "*answers:app:*"), 5, "the answer is kept")
     key = redis(host, "keys", "*answers:app:*").split()[0]
     assert 0 < int(redis(host, "ttl", key)) <= 300
 
@@ -102,7 +103,7 @@ def test_cached_answers_expire(host: Host) -> None:
 def test_a_hit_shows_in_the_log_and_costs_nothing(host: Host) -> None:
     body = message(f"A question at {time.time()}.")
     ask_as(host, "app", body, "/v1/messages")
-    wait_until(lambda: ask_as(host, "app", body, "/v1/messages").cached, 5, "the answer is cached")
-    wait_until(lambda: bool(log_lines(host)[-1]["cache_hit"]), 5, "the hit is logged")
+    on_boxes.wait_until(lambda: ask_as(host, "app", body, "/v1/messages").cached, 5, "the answer is cached")
+    on_boxes.wait_until(lambda: bool(log_lines(host)[-1]["cache_hit"]), 5, "the hit is logged")
     hit = log_lines(host)[-1]
     assert (hit["cache_hit"], hit["cost_usd"], hit["client"]) == (True, 0.0, "app")

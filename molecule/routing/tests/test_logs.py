@@ -7,7 +7,7 @@ import shlex
 
 import jsonschema
 import on_boxes
-from as_clients import ask_as, key_of, log_lines, question, unspoilt_model, wait_until
+from as_clients import ask_as, key_of, log_lines, question, unspoilt_model
 from testinfra.host import Host
 
 SCHEMA = json.loads((on_boxes.ROOT / "docs/request-log.schema.json").read_text())
@@ -32,7 +32,7 @@ def test_each_request_has_one_line_that_fits_the_schema(host: Host) -> None:
         ask_as(host, "app", {"model": "cached-embed", "input": "planted question"}, "/v1/embeddings"),
         ask_as(host, "local-only", question("smart", "planted question")),
     ]
-    wait_until(lambda: len(log_lines(host)) >= len(before) + 4, 5, "four lines")
+    on_boxes.wait_until(lambda: len(log_lines(host)) >= len(before) + 4, 5, "four lines")
     lines = [line for line in log_lines(host) if line["request_id"] not in before]
     for line in log_lines(host):
         jsonschema.validate(line, SCHEMA)
@@ -49,7 +49,7 @@ def test_the_line_tells_of_a_fallback(host: Host) -> None:
     on_boxes.provider_fault(host, "500", provider="openai", count=1)
     model = unspoilt_model()
     ask_as(host, "app", question(model))
-    wait_until(lambda: log_lines(host)[-1]["fallbacks"] == 1, 5, "the line")
+    on_boxes.wait_until(lambda: log_lines(host)[-1]["fallbacks"] == 1, 5, "the line")
     line = log_lines(host)[-1]
     assert (line["model_asked"], line["model"], line["provider"]) == (model, "general", "anthropic")
 
@@ -60,7 +60,7 @@ def test_a_stream_that_the_client_leaves_is_counted_and_logged(host: Host) -> No
     header = f"Authorization: Bearer {key_of('app')}"
     url = f"{on_boxes.GATEWAY}/v1/completions"
     host.run(shlex.join([*on_boxes.CURL, "-sN", "-m", "0.8", "-H", header, "-H", JSON, "-d", json.dumps(body), url]))
-    wait_until(lambda: {line["request_id"] for line in log_lines(host)} > before, 10, "the line")
+    on_boxes.wait_until(lambda: {line["request_id"] for line in log_lines(host)} > before, 10, "the line")
     (line,) = [line for line in log_lines(host) if line["request_id"] not in before]
     assert line["cost_usd"] > 0
 
