@@ -76,11 +76,9 @@ def test_a_model_that_is_added_answers(host: Host, load: Load, gateway: Gateway)
     load.wait_for_phase()
 
 
-def test_another_backend_takes_over_a_model(host: Host, load: Load, gateway: Gateway, figures: list[str]) -> None:
+def test_another_backend_takes_over_a_model(load: Load, gateway: Gateway) -> None:
     load.change_model("a model gets another backend", "switching", "model-a", "model-b")
-    begin = time.monotonic()
     done = gateway.change("models", switch_backend="model-b")
-    seconds = time.monotonic() - begin
     load.change_model("the other backend answers", "switching", "model-b")
     assert done.rc == 0, done.output
     load.wait_for_phase()
@@ -89,13 +87,6 @@ def test_another_backend_takes_over_a_model(host: Host, load: Load, gateway: Gat
     ends_of_old = [ended(result) for result in answers if result.kind == STREAM and result.answered_by == "model-a"]
     starts_of_new = [result.started for result in answers if result.answered_by == "model-b"]
     assert max(ends_of_old) > min(starts_of_new), "no stream went on while the new replicas answered"
-
-    start = max(start_seconds(host, replica) for replica in REPLICAS)
-    figures.append(
-        f"Model switched to another backend, whole run, under load: {seconds:.1f} s;"
-        f" LiteLLM's own start-up in it, two replicas at once: {start:.1f} s; {seconds / start:.2f} times.\n"
-    )
-    assert seconds <= STARTS_AT_MOST * start
 
 
 def ended(result: Result) -> float:
@@ -192,3 +183,18 @@ def test_of_all_answers_none_failed_was_cut_or_was_wrong(load: Load, figures: li
     figures.append(table(results) + "\n")
     assert len(results) >= AT_LEAST
     assert not Figures.of(results).lost, losses(results)
+
+
+def test_a_switch_takes_little_longer_than_litellm_needs_to_start(
+    host: Host, gateway: Gateway, figures: list[str]
+) -> None:
+    begin = time.monotonic()
+    done = gateway.change("models", switch_backend="model-a")
+    seconds = time.monotonic() - begin
+    assert done.rc == 0, done.output
+    start = max(start_seconds(host, replica) for replica in REPLICAS)
+    figures.append(
+        f"Model switched to another backend, whole run, without load: {seconds:.1f} s;"
+        f" LiteLLM's own start-up in it, two replicas at once: {start:.1f} s; {seconds / start:.2f} times.\n"
+    )
+    assert seconds <= STARTS_AT_MOST * start
