@@ -52,8 +52,8 @@ def providers(name: str) -> dict[str, Any]:
 
 def play(name: str, playbook: str = "site", **variables: Any) -> on_boxes.Run:
     """Run a user's playbook with an example's own inventory; only the way to the box is another."""
-    way = {"ansible_connection": "community.docker.docker", "ansible_host": BOX, "ansible_user": "root"}
-    return on_boxes.play(playbook, inventory=str(EXAMPLES / name / "inventory.yml"), **way, **variables)
+    way = ("-i", str(on_boxes.ROOT / "molecule/examples/reach.yml"))
+    return on_boxes.play(playbook, *way, inventory=str(EXAMPLES / name / "inventory.yml"), **variables)
 
 
 def deploy(host: Host, name: str, **variables: Any) -> None:
