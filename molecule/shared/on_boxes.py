@@ -139,7 +139,8 @@ def started_at(host: Host) -> dict[str, str]:
 def snapshot(host: Host) -> dict[str, str]:
     """Return what must not change when a run is refused: files, containers, networks and models.
 
-    Parts of a model that a failed pull leaves do not count: the next pull goes on from them.
+    Parts of a model that a failed pull leaves do not count, as the next pull goes on from them; nor do the receipts,
+    of which each run writes one.
     """
     return {
         "files": host.check_output(

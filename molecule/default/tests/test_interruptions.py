@@ -31,6 +31,7 @@ def test_killed_during_a_pull(host: Host) -> None:
 
 
 def test_killed_while_the_containers_start(host: Host) -> None:
+    assert_converges(host)
     before = on_boxes.started_at(host)
     on_boxes.play_until("Start and ask, beside what answers, what changed of litellm", llm_drain_seconds=30)
     # What runs on the box would go on without the control machine; a power cut would not leave it.

@@ -71,7 +71,8 @@ def test_after_three_failures_deepseek_is_left_alone_for_a_minute(host: Host) ->
     finally:
         on_boxes.provider_fault(host, None)
     assert [(answer.status, answer.backend) for answer in answers] == [(200, LOCAL)] * 8
-    assert asked_of_deepseek(host) - before == 3
+    # The third failure opens the breaker; the other replica looks once a second, so it may have asked once more.
+    assert asked_of_deepseek(host) - before in {3, 4}
     # It is well again, and nobody tries before the minute is over.
     assert ask(host).backend == LOCAL
     assert ask(host, stream=True).backend == LOCAL
