@@ -146,7 +146,7 @@ def snapshot(host: Host) -> dict[str, str]:
         "files": host.check_output(
             "find /opt/llm-gateway /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort; "
             "find /opt/llm-gateway /var/lib/llm-gateway -printf '%p %M %U %G\\n' 2>/dev/null"
-            " | grep -v -e /redis/ -e /caddy/locks -e partial | sort"
+            " | grep -v -e /redis/ -e /caddy/locks -e /receipts/ -e partial | sort"
         ),
         "containers": host.check_output("docker ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.Image}}' | sort"),
         "started": json.dumps(started_at(host)),
