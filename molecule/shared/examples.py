@@ -52,7 +52,7 @@ def providers(name: str) -> dict[str, Any]:
 
 def play(name: str, playbook: str = "site", **variables: Any) -> on_boxes.Run:
     """Run a user's playbook with an example's own inventory; only the way to the box is another."""
-    way = ("-i", str(on_boxes.ROOT / "molecule/examples/reach.yml"))
+    way = ("-i", str(on_boxes.ROOT / "molecule/examples/inventory/reach.yml"))
     return on_boxes.play(playbook, *way, inventory=str(EXAMPLES / name / "inventory.yml"), **variables)
 
 
