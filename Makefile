@@ -21,7 +21,7 @@ demo: $(TOOLS) ## Deploy onto a disposable box on this machine and ask it a ques
 test: lint fast scenarios ## Run everything: linters, fast tests, and real roles on disposable boxes
 
 fast: $(TOOLS) ## Run the tests that need no Docker
-	python -m pytest --numprocesses auto
+	python -m pytest --numprocesses auto --dist worksteal
 
 scenarios: $(TOOLS) ## Run the real roles on disposable boxes
 	scripts/scenarios $(SCENARIOS)

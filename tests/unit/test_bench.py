@@ -170,7 +170,7 @@ def measured(tmp_path: Path, two: float, hand: float) -> load.Load:
 
 
 def test_the_ratio_of_two_replicas_to_one_by_hand(tmp_path: Path) -> None:
-    assert load.ratio(measured(tmp_path, two=90.0, hand=60.0)) == 1.5
+    assert load.bare_ratio(measured(tmp_path, two=90.0, hand=60.0)) == 1.5
 
 
 def test_the_order_of_the_setups_favours_none() -> None:

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .asking import NoAnswer, TooLate, finish_reason, first_message, parsed, seen
-from .questions import CHAT, EMBEDDINGS, ModelResult, answered, chat_body, failed, stream_failures, vectors
+from .questions import CHAT, EMBEDDINGS, ModelResult, answered, chat_body, failed, streamed, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .asking import Gateway, Reply
+    from .asking import Gateway, Reply, StreamReply
     from .questions import Model
 
 # A stream that comes later than this after its first text was collected on the way, whole.
@@ -113,30 +113,26 @@ def _with(result: ModelResult, model: Model, test: str, check: Any) -> ModelResu
 def check_counting_stream(gateway: Gateway, model: Model) -> ModelResult:
     """Ask for a stream long enough to see that it arrives over time, and not in one piece at its end."""
     question = f"Count from 1 to 20, with a comma after each number. ({secrets.token_hex(4)})"
-    body = dict(chat_body(model.name, question, 100), stream=True)
-    try:
-        reply = gateway.ask_stream(CHAT, body, model.timeout, model.first_token_timeout)
-    except NoAnswer as error:
-        return failed(model, [f"streaming: {error}"])
-    if reply.status != 200:
-        return failed(model, [f"streaming: {seen(gateway, reply)}"])
-    failures = stream_failures(gateway, reply.text, reply.error, done=reply.done)
-    in_one_piece = reply.arrivals < 2 or reply.spread_seconds < LEAST_SPREAD_SECONDS
-    notes: tuple[str, ...] = ()
-    if not failures and in_one_piece and len(reply.text.strip()) < SHORT_ANSWER:
-        notes = (f"model {model.name}: streaming: the answer was too short to tell whether it arrives over time",)
-    elif not failures and in_one_piece:
-        failures.append(
-            f"streaming: all {len(reply.text)} characters arrived at once after {reply.seconds:.2f} s, so something "
-            "collects the stream on its way. Look for a proxy before the provider, and at the provider's own page on "
-            "streaming"
+
+    def judge(reply: StreamReply, failures: list[str]) -> ModelResult:
+        in_one_piece = reply.arrivals < 2 or reply.spread_seconds < LEAST_SPREAD_SECONDS
+        notes: tuple[str, ...] = ()
+        if not failures and in_one_piece and len(reply.text.strip()) < SHORT_ANSWER:
+            notes = (f"model {model.name}: streaming: the answer was too short to tell whether it arrives over time",)
+        elif not failures and in_one_piece:
+            failures.append(
+                f"streaming: all {len(reply.text)} characters arrived at once after {reply.seconds:.2f} s, so "
+                "something collects the stream on its way. Look for a proxy before the provider, and at the provider's "
+                "own page on streaming"
+            )
+        result = answered(
+            gateway, model, reply, failures, prefix="streaming: ", first_token_seconds=reply.first_token_seconds
         )
-    result = answered(
-        gateway, model, reply, failures, prefix="streaming: ", first_token_seconds=reply.first_token_seconds
-    )
-    if result.failures or notes:
-        return replace(result, notes=notes)
-    return replace(result, proofs={"stream": {"pieces": reply.arrivals, "seconds": round(reply.spread_seconds, 3)}})
+        if result.failures or notes:
+            return replace(result, notes=notes)
+        return replace(result, proofs={"stream": {"pieces": reply.arrivals, "seconds": round(reply.spread_seconds, 3)}})
+
+    return streamed(gateway, model, chat_body(model.name, question, 100), judge)
 
 
 def check_tools(gateway: Gateway, model: Model) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .asking import BACKEND_HEADER, TEXT_LENGTH, NoAnswer, parsed, seen, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from .asking import Gateway, Reply
+    from .asking import Gateway, Reply, StreamReply
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
@@ -134,23 +134,32 @@ def check_completion(gateway: Gateway, model: Model) -> ModelResult:
 
 def check_stream(gateway: Gateway, model: Model) -> ModelResult:
     """Ask one chat model for a streamed answer, and time its first token."""
-    body = dict(completion(model.name), stream=True)
+
+    def judge(reply: StreamReply, failures: list[str]) -> ModelResult:
+        return answered(
+            gateway,
+            model,
+            reply,
+            failures,
+            prefix="streaming: ",
+            text=reply.text.strip(),
+            first_token_seconds=reply.first_token_seconds,
+        )
+
+    return streamed(gateway, model, completion(model.name), judge)
+
+
+def streamed(
+    gateway: Gateway, model: Model, body: dict[str, Any], judge: Callable[[StreamReply, list[str]], ModelResult]
+) -> ModelResult:
+    """Ask for an answer as a stream; one with status 200 goes to ``judge``, with what is wrong with it as a stream."""
     try:
-        reply = gateway.ask_stream(CHAT, body, model.timeout, model.first_token_timeout)
+        reply = gateway.ask_stream(CHAT, dict(body, stream=True), model.timeout, model.first_token_timeout)
     except NoAnswer as error:
         return failed(model, [f"streaming: {error}"])
     if reply.status != 200:
         return failed(model, [f"streaming: {seen(gateway, reply)}"])
-    failures = stream_failures(gateway, reply.text, reply.error, done=reply.done)
-    return answered(
-        gateway,
-        model,
-        reply,
-        failures,
-        prefix="streaming: ",
-        text=reply.text.strip(),
-        first_token_seconds=reply.first_token_seconds,
-    )
+    return judge(reply, stream_failures(gateway, reply.text, reply.error, done=reply.done))
 
 
 def stream_failures(gateway: Gateway, text: str, error: str, *, done: bool) -> list[str]:
