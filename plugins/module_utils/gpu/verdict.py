@@ -1,0 +1,76 @@
+"""Where Ollama should run, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .shapes import Gpu, Place, Verdict
+
+AUTO, NVIDIA, ROCM, VULKAN, CPU = "auto", "nvidia", "rocm", "vulkan", "cpu"
+MODES = (AUTO, NVIDIA, ROCM, VULKAN, CPU)
+_LIBRARIES = {NVIDIA: "cuda", ROCM: "rocm", VULKAN: "vulkan"}
+
+
+def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
+    """Return where Ollama should run.
+
+    Args:
+        gpus: the GPUs of the box.
+        place: where its system runs.
+        wish: ``auto``, or the mode that is wanted whatever is there.
+    """
+    if wish == CPU:
+        return {"mode": CPU, "reason": "the CPU was asked for", "problem": ""}
+    if wish != AUTO:
+        able = _able(gpus, wish)
+        problem = "" if able else f"no GPU here can be used by {wish}: {_told(gpus, place)}"
+        return {
+            "mode": wish,
+            "reason": f"{wish} was asked for" + (f": {_names(able)}" if able else ""),
+            "problem": problem,
+        }
+    for mode in (NVIDIA, ROCM, VULKAN):
+        # Slow on Intel's integrated GPUs (ollama/ollama#13130), so Vulkan on Intel is by choice.
+        able = [gpu for gpu in _able(gpus, mode) if gpu["vendor"] != "intel"]
+        if able:
+            left = [gpu for gpu in gpus if gpu not in able]
+            beside = f"; not used: {_told(left, place)}" if left else ""
+            return {"mode": mode, "reason": f"{_names(able)}{beside}", "problem": ""}
+    return {"mode": CPU, "reason": _told(gpus, place), "problem": ""}
+
+
+def _able(gpus: Iterable[Gpu], mode: str) -> list[Gpu]:
+    return [gpu for gpu in gpus if _LIBRARIES[mode] in gpu["libraries"]]
+
+
+def _names(gpus: Iterable[Gpu]) -> str:
+    return ", ".join(_name(gpu) for gpu in gpus)
+
+
+def _name(gpu: Gpu) -> str:
+    memory = f", {gpu['memory_bytes'] / 1024**3:.0f} GiB" if gpu["memory_bytes"] else ""
+    target = f", {gpu['gfx_target']}" if gpu["gfx_target"] else ""
+    return f"{gpu['name']}{target}{memory}"
+
+
+def _told(gpus: Sequence[Gpu], place: Place) -> str:
+    if gpus:
+        return "; ".join(f"{_name(gpu)}: {gpu['problem'] or _choice(gpu)}" for gpu in gpus)
+    if place["container"]:
+        return f"no GPU is passed to this container ({place['container']})"
+    if place["wsl"]:
+        return "Windows lends no NVIDIA GPU to this system"
+    return (
+        "no GPU is passed to this virtual machine"
+        if place["virtual_machine"]
+        else "there is no GPU by NVIDIA, AMD or Intel"
+    )
+
+
+def _choice(gpu: Gpu) -> str:
+    return f"it works with {' and '.join(gpu['libraries'])}" + (
+        ", by choice (vulkan)" if gpu["vendor"] == "intel" else ""
+    )
