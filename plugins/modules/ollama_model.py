@@ -9,7 +9,8 @@ short_description: Keep models on an Ollama server
 description:
   - Pulls models that an Ollama server does not hold yet, derives models from them, and keeps models in memory.
   - Removes models that it holds.
-  - A model that is there is not pulled again, even when the registry has a newer one under the same name.
+  - With O(state=present) a model that is there is not pulled again, even when the registry has a newer one under its
+    name.
   - Models are handled in the order given. The first failure stops the task; models pulled before it stay.
   - A pull that was interrupted continues where it stopped when the task runs again.
 options:
@@ -56,12 +57,18 @@ options:
   state:
     description:
       - V(present) makes the server hold O(names) and O(derived) and keep O(resident) in memory.
+      - V(latest) also pulls those of O(names) again of which O(registry) has another version. Models from elsewhere,
+        and those that the registry does not know, are refused.
       - V(absent) removes O(names).
       - V(only) removes every other model than O(names) and O(derived), and neither pulls nor makes any.
       - A model that is removed leaves memory first.
     type: str
-    choices: [present, absent, only]
+    choices: [present, latest, absent, only]
     default: present
+  registry:
+    description: Address of Ollama's registry, which V(latest) asks for the digests of O(names). It pulls nothing.
+    type: str
+    default: https://registry.ollama.ai
   timeout:
     description:
       - How long the server may send nothing while it pulls, makes or loads a model, in seconds.
@@ -91,6 +98,11 @@ EXAMPLES = r"""
     names:
       - qwen3.5:2b
       - nomic-embed-text
+
+- name: Pull a model again when there is a newer one under its name
+  homelab.llm_gateway.ollama_model:
+    names: [nomic-embed-text]
+    state: latest
 
 - name: Remove a model that is no longer used
   homelab.llm_gateway.ollama_model:
@@ -125,6 +137,14 @@ missing:
   elements: str
   returned: always, except when no server answered
   sample: ["qwen3.5:2b"]
+outdated:
+  description:
+    - With O(state=latest) the models of O(names) of which the registry had another version before the task. In check
+      mode these would be pulled again.
+  type: list
+  elements: str
+  returned: always, except when no server answered
+  sample: ["nomic-embed-text:latest"]
 pulled:
   description: The models that this task pulled, also when a later one failed.
   type: list
@@ -191,7 +211,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.ollama import api, derived, disk, names
+from ..module_utils.ollama import api, derived, disk, names, registry
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "url": {"type": "str", "default": "http://127.0.0.1:11434"},
@@ -207,10 +227,14 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "resident": {"type": "list", "elements": "str", "default": []},
-    "state": {"type": "str", "choices": ["present", "absent", "only"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "latest", "absent", "only"], "default": "present"},
+    "registry": {"type": "str", "default": registry.DEFAULT_URL},
     "timeout": {"type": "float", "default": 900},
     "wait": {"type": "float", "default": 30},
 }
+
+_REGISTRY_SECONDS = 15.0
+_HOLDING = ("present", "latest")
 
 _UNKNOWN_MODEL_HINT = (
     "Check the name in llm_models (group_vars/all/models.yml); the list is at https://ollama.com/library."
@@ -255,6 +279,7 @@ class Wanted:
 class Outcome:
     """What the task found and did; ``before`` and ``after`` are the models held, by ``names.Name.key``.
 
+    ``newest`` are the digests of the registry for models of which another version is held, by ``names.Name.key``.
     ``to_make`` and ``to_load`` are what was found wrong, ``made`` and ``loaded`` what was done about it.
     """
 
@@ -262,6 +287,7 @@ class Outcome:
     before: dict[str, api.Model]
     after: dict[str, api.Model]
     missing: list[str]
+    newest: dict[str, str] = field(default_factory=dict)
     to_make: list[str] = field(default_factory=list)
     to_load: list[str] = field(default_factory=list)
     pulled: list[dict[str, Any]] = field(default_factory=list)
@@ -277,6 +303,7 @@ class Outcome:
         return {
             "version": self.version,
             "missing": self.missing,
+            "outdated": [names.parse(self.before[key].name).short for key in self.newest],
             "pulled": self.pulled,
             "derived": self.made,
             "loaded": self.loaded,
@@ -341,7 +368,7 @@ def look(client: api.Client, wanted: Wanted, state: str, wait_s: float, check_mo
         version = client.wait(0 if check_mode else wait_s)
         held = held_models(client)
         outcome = Outcome(version, held, held, [name.short for key, name in wanted.pulled.items() if key not in held])
-        if state == "present":
+        if state in _HOLDING:
             see_derived(client, wanted, outcome)
             see_resident(client, wanted, outcome)
     except api.Unreachable as error:
@@ -395,10 +422,27 @@ def see_resident(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
     ]
 
 
+def see_outdated(wanted: Wanted, registry_url: str, outcome: Outcome) -> None:
+    """Note of which held models the registry has another version; raises TaskFailure with all that it does not tell."""
+    problems = []
+    for key, name in wanted.pulled.items():
+        if key not in outcome.before:
+            continue
+        try:
+            newest = registry.newest_digest(name.short, registry_url, _REGISTRY_SECONDS)
+        except registry.RegistryError as error:
+            problems.append(str(error))
+            continue
+        if newest != outcome.before[key].digest:
+            outcome.newest[key] = newest
+    if problems:
+        raise TaskFailure(" ".join(["Whether there are newer models is not known.", *problems]), **outcome.results())
+
+
 def pull_missing(client: api.Client, wanted: dict[str, names.Name], silence_s: float, outcome: Outcome) -> None:
-    """Pull what is not held; raises TaskFailure at the first model that fails."""
+    """Pull what is not held, or in an older version; raises TaskFailure at the first model that fails."""
     for key, name in wanted.items():
-        if key in outcome.after:
+        if key in outcome.after and key not in outcome.newest:
             continue
         started = time.monotonic()
         try:
@@ -411,6 +455,12 @@ def pull_missing(client: api.Client, wanted: dict[str, names.Name], silence_s: f
                 f"Ollama reported that it pulled {name.short}, but does not list it. {_OTHER_HINT}", **outcome.results()
             )
         model = outcome.after[key]
+        if key in outcome.newest and model.digest == outcome.before[key].digest:
+            raise TaskFailure(
+                f"Ollama pulled {name.short} again and still holds {model.digest[:12]}, not {outcome.newest[key][:12]} "
+                "as the registry. Check that both ask the same registry.",
+                **outcome.results(),
+            )
         outcome.pulled.append(
             {
                 "name": name.short,
@@ -535,6 +585,8 @@ def difference(url: str, before: list[str], after: list[str]) -> dict[str, str]:
 def hold(client: api.Client, wanted: Wanted, outcome: Outcome, silence_s: float, check_mode: bool) -> list[str]:
     """Do what state present asks for and return the names held afterwards; raises TaskFailure."""
     outcome.notes_after = [str(wanted.derived[key]) for key in outcome.to_make]
+    outcome.notes_before += [f"{wanted.pulled[key].short}: {outcome.before[key].digest[:12]}" for key in outcome.newest]
+    outcome.notes_after += [f"{wanted.pulled[key].short}: {newest[:12]}" for key, newest in outcome.newest.items()]
     outcome.notes_after += [f"{wanted.resident[key].short}: stays in memory" for key in outcome.to_load]
     if check_mode:
         outcome.made = [wanted.derived[key].name.short for key in outcome.to_make]
@@ -575,12 +627,16 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         raise TaskFailure(str(error)) from error
     outcome = look(client, wanted, state, params["wait"], check_mode)
     before = [model.name for model in outcome.before.values()]
-    if state == "present":
+    if state == "latest":
+        see_outdated(wanted, params["registry"], outcome)
+    if state in _HOLDING:
         after = hold(client, wanted, outcome, params["timeout"], check_mode)
     else:
         after = remove(client, wanted, outcome, state, check_mode)
     results = outcome.results()
-    results["changed"] = results["changed"] or (check_mode and state == "present" and bool(outcome.missing))
+    results["changed"] = results["changed"] or (
+        check_mode and state in _HOLDING and bool(outcome.missing or outcome.newest)
+    )
     results["freed_bytes"] = outcome.freed_bytes
     results["models"] = [asdict(model) for model in sorted(outcome.after.values(), key=lambda model: model.name)]
     results["diff"] = difference(client.url, before + outcome.notes_before, after + outcome.notes_after)

@@ -1,7 +1,8 @@
-"""Derived models, models kept in memory, and removal of all others: the module against the Ollama stand-in."""
+"""Derived models, newer versions, what stays in memory, removal of all others: the module against the stand-in."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from plugins.module_utils.ollama import api, derived, disk, names
+from plugins.module_utils.ollama import api, derived, disk, names, registry
 from plugins.modules import ollama_model
 from tests.doubles import ollama
 
@@ -229,3 +230,50 @@ def test_files_that_two_removed_models_share_are_counted_once() -> None:
     removed = [api.Model("a:1", "1", 5000), api.Model("a:1-ctx9", "2", 5020), api.Model("b:1", "3", 700)]
     files = {"a:1": ("x",), "a:1-ctx9": ("x",), "b:1": ("y",)}
     assert disk.freed_bytes(removed, [], lambda model: files[model.name]) == 5720
+
+
+def publish_another(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the registry have another version of a model under its name."""
+    monkeypatch.setitem(ollama.LIBRARY, name, dataclasses.replace(ollama.LIBRARY[name], quantization="Q3_K_M"))
+
+
+def test_a_newer_version_is_pulled_once_and_what_derives_from_it_is_made_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"state": "latest", "registry": box.client.url, "derived": [LONG]}
+    old = {model["name"]: model["digest"] for model in box.run(BASE, **options)["models"]}
+    assert box.run(BASE, **options)["changed"] is False
+    publish_another(monkeypatch, BASE)
+    assert box.run(BASE, **{**options, "state": "present"})["changed"] is False
+
+    would = box.run(BASE, check=True, **options)
+    assert (would["changed"], would["outdated"], would["missing"]) == (True, [BASE], [])
+    assert f"{BASE}: {old[BASE][:12]}" in would["diff"]["before"]
+    assert box.asked("POST /api/pull") == 1
+
+    done = box.run(BASE, **options)
+    (pulled,) = done["pulled"]
+    assert (pulled["name"], done["outdated"], done["derived"]) == (BASE, [BASE], [LONG["name"]])
+    assert pulled["digest"] != old[BASE]
+    assert f"{BASE}: {pulled['digest'][:12]}" in done["diff"]["after"]
+    assert {model["name"]: model["digest"] for model in done["models"]}.keys() == old.keys()
+    assert box.run(BASE, **options)["changed"] is False
+
+
+def test_what_the_registry_does_not_tell_is_refused_all_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.run(BASE, "all-minilm")
+    for name in (BASE, "all-minilm:latest"):
+        monkeypatch.delitem(ollama.LIBRARY, name)
+    refused = box.run(BASE, "all-minilm", state="latest", registry=box.client.url)
+    assert refused["failed"]
+    assert f"has no model {BASE}." in refused["msg"]
+    assert "has no model all-minilm:latest." in refused["msg"]
+    assert box.asked("POST /api/pull") == 2
+
+
+def test_a_pull_that_brings_the_old_version_is_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.run(BASE)
+    monkeypatch.setattr(registry, "newest_digest", lambda *_: "f" * 64)
+    refused = box.run(BASE, state="latest")
+    assert "still holds" in refused["msg"]
+    assert "not ffffffffffff as the registry" in refused["msg"]

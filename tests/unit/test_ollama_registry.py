@@ -83,7 +83,7 @@ def test_an_unknown_model_says_where_to_look(url: str) -> None:
 
 @pytest.mark.parametrize("name", ["hf.co/bartowski/Llama:Q4_K_M", "127.0.0.1:5000/test/tiny"])
 def test_a_name_on_another_host_is_not_asked_for(name: str) -> None:
-    with pytest.raises(registry.NotInRegistry, match="its size is not known"):
+    with pytest.raises(registry.NotInRegistry, match="which cannot tell about it"):
         registry.model_layers(name, "http://127.0.0.1:1")
 
 

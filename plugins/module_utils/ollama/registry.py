@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import urllib.error
@@ -42,10 +43,7 @@ def model_layers(name: str, registry_url: str = DEFAULT_URL, timeout_s: float = 
     format is that of Ollama's ``manifest/manifest.go``.
     Raises InvalidName (names.py), NotInRegistry, UnknownModel or RegistryUnreachable.
     """
-    parsed = names.parse(name)
-    if not parsed.on_default_host:
-        raise NotInRegistry(f"{name} comes from {parsed.host}, not from Ollama's registry, so its size is not known.")
-    body = _manifest(parsed, registry_url.rstrip("/"), timeout_s)
+    body = _manifest(name, registry_url.rstrip("/"), timeout_s)
     try:
         manifest = json.loads(body)
         parts = [*manifest["layers"], manifest["config"]]
@@ -56,8 +54,20 @@ def model_layers(name: str, registry_url: str = DEFAULT_URL, timeout_s: float = 
         ) from error
 
 
-def _manifest(name: names.Name, registry_url: str, timeout_s: float) -> bytes:
-    """The manifest's bytes as the registry sends them."""
+def newest_digest(name: str, registry_url: str = DEFAULT_URL, timeout_s: float = 10.0) -> str:
+    """The digest, in hex, that a server holds the model by after a pull now: the sha256 of the manifest's bytes.
+
+    So it is since Ollama 0.19 (ollama/ollama#15104). ``timeout_s`` is the longest silence of the registry, in seconds.
+    Raises InvalidName (names.py), NotInRegistry, UnknownModel or RegistryUnreachable.
+    """
+    return hashlib.sha256(_manifest(name, registry_url.rstrip("/"), timeout_s)).hexdigest()
+
+
+def _manifest(text: str, registry_url: str, timeout_s: float) -> bytes:
+    """The bytes of a model's manifest as the registry sends them."""
+    name = names.parse(text)
+    if not name.on_default_host:
+        raise NotInRegistry(f"{text} comes from {name.host}, not from Ollama's registry, which cannot tell about it.")
     url = f"{registry_url}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"
     try:
         with contextlib.closing(
