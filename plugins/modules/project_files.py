@@ -148,11 +148,13 @@ removed_files:
   elements: str
 """
 
+import posixpath
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.project import files as project
+from ..module_utils.project import generations
 
 
 def write(module: AnsibleModule, path: str) -> dict[str, Any]:
@@ -219,6 +221,7 @@ def remove(module: AnsibleModule, path: str) -> dict[str, Any]:
     result = report(path, project.plan_inside(path, {}, current), uncommitted=False)
     if current and not module.check_mode:
         project.remove_tree(path)
+        generations.forget_without_projects(posixpath.dirname(path))
     return result
 
 

@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from plugins.module_utils.project import files as project
+from plugins.module_utils.project import generations
 from plugins.modules import project_files
 
 if TYPE_CHECKING:
@@ -402,6 +403,22 @@ def test_failed_write_says_that_there_is_a_way_back(run: Runner, monkeypatch: py
     failed = run(files={"new.yml": {"content": "new\n"}})
     assert failed["msg"] == f"{run.path}/new.yml: No space left on device"
     assert (failed["uncommitted"], failed["restorable"]) == (True, True)
+
+
+def test_the_number_of_the_generation_goes_with_the_last_project(run: Runner) -> None:
+    deploy_dir = Path(run.path).parent
+    neighbour = deploy_dir / "neighbour"
+    neighbour.mkdir(parents=True)
+    generations.write(str(deploy_dir), generations.GENERATION, 4)
+    deploy(run, declared())
+    run(state="absent")
+    assert generations.current(str(deploy_dir)) == 4
+    neighbour.rmdir()
+    deploy(run, declared())
+    run(check=True, state="absent")
+    assert generations.current(str(deploy_dir)) == 4
+    run(state="absent")
+    assert not (deploy_dir / generations.GENERATION).exists()
 
 
 def test_absent_removes_the_project_and_no_data(run: Runner, tmp_path: Path) -> None:

@@ -46,6 +46,12 @@ def current(deploy_dir: str) -> int | None:
     return read(deploy_dir, GENERATION)
 
 
+def forget_without_projects(deploy_dir: str) -> None:
+    """Remove the number when the last project is gone: nothing is left that could go back."""
+    if os.listdir(deploy_dir) == [GENERATION]:
+        os.unlink(posixpath.join(deploy_dir, GENERATION))
+
+
 def next_number(present: int | None, replaced: Iterable[int]) -> int:
     """Return the generation that begins with a verified gateway; the same one when nothing was replaced since."""
     return 1 if present is None else present + (present in set(replaced))
