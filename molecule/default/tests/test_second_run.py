@@ -38,7 +38,7 @@ def test_a_changed_setting_recreates_exactly_the_container_that_reads_it(host: H
     after = on_boxes.started_at(host)
     assert [name for name in before if before[name] != after[name]] == ["llm-gateway-redis"]
     assert on_boxes.shown_secrets(run) == []
-    assert on_boxes.play("site").rc == 0
+    assert on_boxes.play("site", "--tags", "redis").rc == 0
 
 
 def test_a_changed_secret_reaches_its_readers_and_no_output(host: Host) -> None:
@@ -50,7 +50,7 @@ def test_a_changed_secret_reaches_its_readers_and_no_output(host: Host) -> None:
     after = on_boxes.started_at(host)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {*on_boxes.REPLICAS, "llm-gateway-redis"}
-    assert on_boxes.play("site").rc == 0
+    assert on_boxes.play("site", "--tags", "redis,litellm").rc == 0
 
 
 def test_check_mode_works_where_docker_is_stopped(host: Host) -> None:
