@@ -29,8 +29,8 @@ options:
     default: []
   derived:
     description:
-      - Models made on the server from others, with parameters of their own. They share the files of their base.
-      - One that is there is made again when it differs from its base in more than these parameters, or in their values.
+      - Models made on the server from others, with parameters or texts of their own. They share their base's files.
+      - One that is there is made again when it differs from its base in anything else, or in their values.
     type: list
     elements: dict
     default: []
@@ -46,7 +46,13 @@ options:
       parameters:
         description: Ollama's parameters, such as C(num_ctx), and their values. The base's others stay.
         type: dict
-        required: true
+        default: {}
+      system:
+        description: System prompt; the base's without it.
+        type: str
+      template:
+        description: Template of a prompt in the syntax of Go; the base's without it.
+        type: str
   resident:
     description:
       - Models that shall be in memory and stay there until Ollama needs the room or restarts.
@@ -117,6 +123,14 @@ EXAMPLES = r"""
         from: qwen3.5:2b
         parameters: {num_ctx: 16384}
     resident: ["qwen3.5:2b-ctx16384"]
+
+- name: Give a model a role of its own
+  homelab.llm_gateway.ollama_model:
+    names: ["qwen3.5:2b"]
+    derived:
+      - name: editor
+        from: qwen3.5:2b
+        system: You correct spelling and change nothing else.
 
 - name: See what else the server holds
   homelab.llm_gateway.ollama_model:
@@ -223,7 +237,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "options": {
             "name": {"type": "str", "required": True},
             "from": {"type": "str", "required": True},
-            "parameters": {"type": "dict", "required": True},
+            "parameters": {"type": "dict", "default": {}},
+            "system": {"type": "str"},
+            "template": {"type": "str"},
         },
     },
     "resident": {"type": "list", "elements": "str", "default": []},
@@ -336,10 +352,10 @@ def parse_wanted(params: dict[str, Any]) -> Wanted:
     made: dict[str, derived.Derived] = {}
     for entry in entries:
         name, base = names.parse(entry["name"]), names.parse(entry["from"])
-        new = derived.Derived(name, base, entry["parameters"])
+        new = derived.Derived(name, base, entry["parameters"], entry["system"], entry["template"])
         if name.key in pulled or name.key == base.key:
             raise TaskFailure(f"{name.short} cannot be pulled and derived. Give the derived model a name of its own.")
-        if made.setdefault(name.key, new).parameters != new.parameters or made[name.key].base.key != base.key:
+        if not made.setdefault(name.key, new).same_as(new):
             raise TaskFailure(f"{name.short} is asked for twice and differently. Give each derived model its own name.")
     return Wanted(pulled, made, parse_names(params["resident"]))
 
@@ -476,7 +492,7 @@ def make_derived(client: api.Client, wanted: Wanted, silence_s: float, outcome: 
     for key in outcome.to_make:
         entry = wanted.derived[key]
         try:
-            client.create(entry.name.short, entry.base.short, dict(entry.parameters), silence_s=silence_s)
+            client.create(entry.name.short, entry.base.short, dict(entry.parameters), entry.texts, silence_s=silence_s)
             outcome.after = held_models(client)
             made = outcome.after.get(key)
             as_wanted = made is not None and derived.is_as_wanted(
@@ -487,7 +503,7 @@ def make_derived(client: api.Client, wanted: Wanted, silence_s: float, outcome: 
         if not as_wanted:
             raise TaskFailure(
                 f"Ollama reported that it made {entry.name.short} from {entry.base.short}, but it is not what was "
-                f"asked for. Check that Ollama knows the parameters {', '.join(entry.parameters)}.",
+                f"asked for. Check that Ollama knows {', '.join([*entry.parameters, *entry.texts])}.",
                 **outcome.results(),
             )
         outcome.made.append(entry.name.short)

@@ -76,13 +76,33 @@ def test_a_derived_model_is_made_once_from_the_pulled_base(box: Box) -> None:
     assert box.asked("POST /api/create") == 1
 
 
+def test_a_derived_model_has_texts_of_its_own(box: Box) -> None:
+    polite = {"name": "polite", "from": BASE, "system": "Be polite.", "template": "{{ .System }}: {{ .Prompt }}"}
+    made = box.run(BASE, derived=[polite])
+    assert made["derived"] == ["polite:latest"]
+    assert f'{BASE} with system "Be polite.", template "{{{{ .System }}}}: {{{{ .Prompt }}}}"' in made["diff"]["after"]
+    shown, base = box.client.show("polite:latest"), box.client.show(BASE)
+    assert (shown.system, shown.template) == (polite["system"], polite["template"])
+    assert (shown.weights, shown.parameters) == (base.weights, base.parameters)
+    assert box.run(BASE, derived=[polite])["changed"] is False
+    # Without a template of its own it has the base's again.
+    del polite["template"]
+    assert box.run(BASE, derived=[polite])["derived"] == ["polite:latest"]
+    assert box.client.show("polite:latest").template == base.template
+    refused = box.run(BASE, derived=[polite, {**polite, "system": "Be rude."}])
+    assert "polite:latest is asked for twice and differently" in refused["msg"]
+
+
 @pytest.mark.parametrize(
     ("changes", "before"),
     [
         ({"parameters": {"num_ctx": 4096}}, "qwen3.5:2b with num_ctx 4096"),
         ({"parameters": {"num_ctx": 16384, "temperature": 0.1}}, "qwen3.5:2b with num_ctx 16384, temperature 0.1"),
         ({"from": "qwen3:8b", "parameters": {"num_ctx": 16384}}, "other files with num_ctx 16384"),
-        ({"parameters": {"num_ctx": 16384}, "system": "Be rude."}, "other files with num_ctx 16384"),
+        (
+            {"parameters": {"num_ctx": 16384}, "system": "Be rude."},
+            'qwen3.5:2b with num_ctx 16384, system "Be rude."',
+        ),
     ],
 )
 def test_a_model_of_that_name_that_is_something_else_is_made_again(

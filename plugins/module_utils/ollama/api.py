@@ -142,13 +142,15 @@ class Client:
         """
         self._follow("pull", {"model": name}, silence_s)
 
-    def create(self, name: str, base: str, parameters: dict[str, Any], silence_s: float = PULL_SILENCE_S) -> None:
-        """Make a model from a held one with other parameters, in place of one of that name.
+    def create(
+        self, name: str, base: str, parameters: dict[str, Any], texts: dict[str, str], silence_s: float = PULL_SILENCE_S
+    ) -> None:
+        """Make a model from a held one with other parameters and texts, in place of one of that name.
 
-        ``parameters`` are Ollama's, such as ``{"num_ctx": 8192}``; the base's others stay (Ollama server/create.go).
-        Raises as ``pull`` does.
+        ``parameters`` are Ollama's, such as ``{"num_ctx": 8192}``, ``texts`` the keys ``system`` and ``template``; the
+        base's others stay (Ollama server/create.go). Raises as ``pull`` does.
         """
-        self._follow("create", {"model": name, "from": base, "parameters": parameters}, silence_s)
+        self._follow("create", {"model": name, "from": base, "parameters": parameters, **texts}, silence_s)
 
     def show(self, name: str) -> Shown:
         """What a held model is made of. Raises Unreachable, or OllamaError with status 404 when it is not held."""

@@ -15,31 +15,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Derived:
-    """A model as it is asked for; ``parameters`` are those that it does not take from its base."""
+    """A model as it is asked for: ``parameters``, system prompt and template that it does not take from its base."""
 
     name: Name
     base: Name
     parameters: Mapping[str, Any]
+    system: str | None = None
+    template: str | None = None
 
     def __str__(self) -> str:
         """Give the line of a difference."""
-        return _line(self.name, self.base.short, {key: _spoken(value) for key, value in self.parameters.items()})
+        own = {key: _spoken(value) for key, value in self.parameters.items()}
+        return _line(self.name, self.base.short, own | _texts(self.texts))
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts of its own, by Ollama's names for them."""
+        both = {"system": self.system, "template": self.template}
+        return {key: text for key, text in both.items() if text is not None}
+
+    def same_as(self, other: Derived) -> bool:
+        """Tell whether the same is asked for, under whatever name."""
+        mine, others = ((entry.base.key, dict(entry.parameters), entry.texts) for entry in (self, other))
+        return mine == others
 
 
 def as_found(wanted: Derived, shown: Shown, base: Shown) -> str:
     """Return the line of a difference for the model that is there under the name of ``wanted``."""
-    same_files = (shown.weights, shown.template, shown.system) == (base.weights, base.template, base.system)
     own = {
         key: ", ".join(values)
         for key, values in shown.parameters.items()
         if key in wanted.parameters or base.parameters.get(key) != values
     }
-    return _line(wanted.name, wanted.base.short if same_files else "other files", own)
+    inherited = {"system": base.system, "template": base.template}
+    found = {"system": shown.system, "template": shown.template}
+    texts = {key: text for key, text in found.items() if key in wanted.texts or text != inherited[key]}
+    return _line(
+        wanted.name, wanted.base.short if shown.weights == base.weights else "other files", own | _texts(texts)
+    )
 
 
 def is_as_wanted(wanted: Derived, shown: Shown, base: Shown) -> bool:
-    """Tell whether a model is its base with the wanted parameters, and nothing else."""
-    if (shown.weights, shown.template, shown.system) != (base.weights, base.template, base.system):
+    """Tell whether a model is its base with the wanted parameters and texts, and nothing else."""
+    texts = {"system": base.system, "template": base.template} | wanted.texts
+    if (shown.weights, shown.system, shown.template) != (base.weights, texts["system"], texts["template"]):
         return False
     inherited = {key: values for key, values in base.parameters.items() if key not in wanted.parameters}
     kept = {key: values for key, values in shown.parameters.items() if key not in wanted.parameters}
@@ -75,3 +94,7 @@ def _plain(value: Any) -> Any:
 
 def _spoken(value: Any) -> str:
     return ", ".join(json.dumps(item, ensure_ascii=False) for item in (value if isinstance(value, list) else [value]))
+
+
+def _texts(texts: Mapping[str, str]) -> dict[str, str]:
+    return {key: json.dumps(text, ensure_ascii=False) for key, text in texts.items()}
