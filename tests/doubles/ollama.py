@@ -362,12 +362,18 @@ class ModelStore:
 
     def downloaded(self, digest: str) -> int:
         """Bytes of an unfinished download that need not be fetched again."""
-        path = self._partial_path(digest)
-        return int(json.loads(path.read_bytes())["completed"]) if path.exists() else 0
+        try:
+            return int(json.loads(self._partial_path(digest).read_bytes())["completed"])
+        except FileNotFoundError:
+            return 0
 
     def note_downloaded(self, digest: str, completed: int) -> None:
         """Remember how far a download has come, in bytes."""
-        self._partial_path(digest).write_bytes(compact_json({"completed": completed}))
+        path = self._partial_path(digest)
+        # Two clients may pull the same model, and each reads what the other writes.
+        fresh = path.with_name(f"{path.name}-{threading.get_ident()}")
+        fresh.write_bytes(compact_json({"completed": completed}))
+        fresh.replace(path)
 
     def finish_download(self, layer: Layer) -> None:
         """Put the blob in place of its unfinished download."""

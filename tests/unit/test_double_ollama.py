@@ -218,6 +218,25 @@ def test_a_client_that_leaves_cancels_and_the_next_pull_resumes(settings: ollama
         assert "test/slow:latest" in box.tags()
 
 
+def test_how_far_a_pull_is_can_be_read_while_another_one_writes_it(tmp_path: Path) -> None:
+    store = ollama.ModelStore(tmp_path)
+    digest = f"sha256:{'1' * 64}"
+    done = threading.Event()
+
+    def write() -> None:
+        for completed in range(1, 2000):
+            store.note_downloaded(digest, completed)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    read = [store.downloaded(digest)]
+    while not done.is_set():
+        read.append(store.downloaded(digest))
+    writer.join()
+    assert read == sorted(read)
+
+
 def test_stopping_in_the_middle_of_a_pull_leaves_no_model(settings: ollama.Settings) -> None:
     with serving(replace(settings, slow_pull=60.0)) as box:
         response = box.open("POST", "/api/pull", {"model": "test/slow"})
