@@ -12,6 +12,7 @@ description:
   - With O(state=present) a model that is there is not pulled again, even when the registry has a newer one under its
     name.
   - Models are handled in the order given. The first failure stops the task; models pulled before it stay.
+  - The task prints how far it is, at least every ten seconds; with the task's C(async) it prints nothing.
   - A pull that was interrupted continues where it stopped when the task runs again.
 options:
   url:
@@ -72,9 +73,22 @@ options:
     choices: [present, latest, absent, only]
     default: present
   registry:
-    description: Address of Ollama's registry, which V(latest) asks for the digests of O(names). It pulls nothing.
+    description:
+      - Address of Ollama's registry, which tells the sizes of models for O(models_dir) and, for V(latest), their
+        digests. Nothing is pulled from it; that is what the server does.
     type: str
     default: https://registry.ollama.ai
+  models_dir:
+    description:
+      - Folder on the target host in which the server keeps its models.
+      - With it, nothing is pulled when the models do not fit there, or when the registry does not know one of them.
+        A tenth of the download stays free, and at least 2 GiB.
+    type: path
+  progress_file:
+    description:
+      - File on the target host that tells how far the task is; it is removed at the end.
+      - For whoever waits for the task. Without the task's C(async) it is chosen and read for you.
+    type: path
   timeout:
     description:
       - How long the server may send nothing while it pulls, makes or loads a model, in seconds.
@@ -197,6 +211,12 @@ freed_bytes:
   description: What O(state=only) frees on disk; files that other models need as well are not counted.
   type: int
   returned: success
+download_bytes:
+  description:
+    - What is to be downloaded for O(names), less what is on the disk already. 0 without O(models_dir), and for models
+      whose sizes the registry does not tell.
+  type: int
+  returned: success
 models:
   description: All models that the server holds after the task; in check mode those that it holds now.
   type: list
@@ -221,11 +241,18 @@ ollama_message:
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.ollama import api, derived, disk, names, registry
+from ..module_utils.box.models import size_models
+from ..module_utils.box.problems import model_problems, size_warnings
+from ..module_utils.box.system import read_path
+from ..module_utils.ollama import api, derived, disk, names, progress, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "url": {"type": "str", "default": "http://127.0.0.1:11434"},
@@ -245,6 +272,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "resident": {"type": "list", "elements": "str", "default": []},
     "state": {"type": "str", "choices": ["present", "latest", "absent", "only"], "default": "present"},
     "registry": {"type": "str", "default": registry.DEFAULT_URL},
+    "models_dir": {"type": "path"},
+    "progress_file": {"type": "path"},
     "timeout": {"type": "float", "default": 900},
     "wait": {"type": "float", "default": 30},
 }
@@ -311,6 +340,8 @@ class Outcome:
     loaded: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     freed_bytes: int = 0
+    download_bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
     notes_before: list[str] = field(default_factory=list)
     notes_after: list[str] = field(default_factory=list)
 
@@ -326,6 +357,25 @@ class Outcome:
             "removed": self.removed,
             "changed": bool(self.pulled or self.made or self.loaded or self.removed),
         }
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the server is asked to work: how long it may be silent, in seconds, and where it is told how far it is."""
+
+    silence_s: float
+    file: progress.ProgressFile
+
+    def begin(self, doing: str, name: names.Name) -> Callable[[dict[str, Any]], None]:
+        """Tell that work on a model begins; returns what takes the server's lines about it. Both raise OSError."""
+        on_its_way = progress.Progress(doing, name.short)
+        self.file.write(on_its_way)
+
+        def told(line: dict[str, Any]) -> None:
+            on_its_way.add(line, time.monotonic())
+            self.file.write(on_its_way)
+
+        return told
 
 
 def parse_names(texts: list[str]) -> dict[str, names.Name]:
@@ -455,14 +505,29 @@ def see_outdated(wanted: Wanted, registry_url: str, outcome: Outcome) -> None:
         raise TaskFailure(" ".join(["Whether there are newer models is not known.", *problems]), **outcome.results())
 
 
-def pull_missing(client: api.Client, wanted: dict[str, names.Name], silence_s: float, outcome: Outcome) -> None:
+def see_room(params: dict[str, Any], wanted: Wanted, outcome: Outcome) -> None:
+    """Note what is to be downloaded; raises TaskFailure when it does not fit or the registry does not know it."""
+    outdated = [wanted.pulled[key].short for key in outcome.newest]
+    to_pull = [*outcome.missing, *outdated]
+    if not params["models_dir"] or not to_pull:
+        return
+    ask = partial(registry.model_layers, registry_url=params["registry"], timeout_s=_REGISTRY_SECONDS)
+    sizes = size_models(to_pull, ask, read_path(params["models_dir"]), _REGISTRY_SECONDS, outdated)
+    problems = model_problems(sizes)
+    if problems:
+        raise TaskFailure(" ".join(["Nothing was pulled.", *problems]), **outcome.results())
+    outcome.download_bytes = sizes["missing_bytes"]
+    outcome.warnings = size_warnings(sizes)
+
+
+def pull_missing(client: api.Client, wanted: dict[str, names.Name], work: Work, outcome: Outcome) -> None:
     """Pull what is not held, or in an older version; raises TaskFailure at the first model that fails."""
     for key, name in wanted.items():
         if key in outcome.after and key not in outcome.newest:
             continue
         started = time.monotonic()
         try:
-            client.pull(name.short, silence_s=silence_s)
+            client.pull(name.short, work.silence_s, work.begin("pulling", name))
             outcome.after = held_models(client)
         except api.ApiError as error:
             raise change_failure("pull", name, error, outcome) from error
@@ -487,12 +552,13 @@ def pull_missing(client: api.Client, wanted: dict[str, names.Name], silence_s: f
         )
 
 
-def make_derived(client: api.Client, wanted: Wanted, silence_s: float, outcome: Outcome) -> None:
+def make_derived(client: api.Client, wanted: Wanted, work: Work, outcome: Outcome) -> None:
     """Make the derived models that are not there or not as wanted; raises TaskFailure at the first that fails."""
     for key in outcome.to_make:
         entry = wanted.derived[key]
+        work.begin("making", entry.name)
         try:
-            client.create(entry.name.short, entry.base.short, dict(entry.parameters), entry.texts, silence_s=silence_s)
+            client.create(entry.name.short, entry.base.short, dict(entry.parameters), entry.texts, work.silence_s)
             outcome.after = held_models(client)
             made = outcome.after.get(key)
             as_wanted = made is not None and derived.is_as_wanted(
@@ -509,12 +575,13 @@ def make_derived(client: api.Client, wanted: Wanted, silence_s: float, outcome: 
         outcome.made.append(entry.name.short)
 
 
-def load_resident(client: api.Client, wanted: Wanted, silence_s: float, outcome: Outcome) -> None:
+def load_resident(client: api.Client, wanted: Wanted, work: Work, outcome: Outcome) -> None:
     """Load what is to stay in memory; raises TaskFailure at the first that fails, or when not all of them stay."""
     for key in outcome.to_load:
         name = wanted.resident[key]
+        work.begin("loading", name)
         try:
-            client.keep_loaded(name.short, silence_s=silence_s)
+            client.keep_loaded(name.short, work.silence_s)
         except api.ApiError as error:
             raise change_failure("load", name, error, outcome) from error
         outcome.loaded.append(name.short)
@@ -598,7 +665,7 @@ def difference(url: str, before: list[str], after: list[str]) -> dict[str, str]:
     }
 
 
-def hold(client: api.Client, wanted: Wanted, outcome: Outcome, silence_s: float, check_mode: bool) -> list[str]:
+def hold(client: api.Client, wanted: Wanted, outcome: Outcome, work: Work, check_mode: bool) -> list[str]:
     """Do what state present asks for and return the names held afterwards; raises TaskFailure."""
     outcome.notes_after = [str(wanted.derived[key]) for key in outcome.to_make]
     outcome.notes_before += [f"{wanted.pulled[key].short}: {outcome.before[key].digest[:12]}" for key in outcome.newest]
@@ -609,15 +676,15 @@ def hold(client: api.Client, wanted: Wanted, outcome: Outcome, silence_s: float,
         outcome.loaded = [wanted.resident[key].short for key in outcome.to_load]
         held = [model.name for model in outcome.before.values()]
         return [*held, *outcome.missing, *(name for name in outcome.made if name not in held)]
-    pull_missing(client, wanted.pulled, silence_s, outcome)
+    pull_missing(client, wanted.pulled, work, outcome)
     if outcome.pulled:
         try:
             see_derived(client, wanted, outcome)
             see_resident(client, wanted, outcome)
         except api.ApiError as error:
             raise change_failure("show", next(iter(wanted.pulled.values())), error, outcome) from error
-    make_derived(client, wanted, silence_s, outcome)
-    load_resident(client, wanted, silence_s, outcome)
+    make_derived(client, wanted, work, outcome)
+    load_resident(client, wanted, work, outcome)
     return [model.name for model in outcome.after.values()]
 
 
@@ -646,7 +713,12 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if state == "latest":
         see_outdated(wanted, params["registry"], outcome)
     if state in _HOLDING:
-        after = hold(client, wanted, outcome, params["timeout"], check_mode)
+        see_room(params, wanted, outcome)
+        work = Work(params["timeout"], progress.ProgressFile(params["progress_file"] or ""))
+        try:
+            after = hold(client, wanted, outcome, work, check_mode)
+        finally:
+            work.file.remove()
     else:
         after = remove(client, wanted, outcome, state, check_mode)
     results = outcome.results()
@@ -654,6 +726,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         check_mode and state in _HOLDING and bool(outcome.missing or outcome.newest)
     )
     results["freed_bytes"] = outcome.freed_bytes
+    results["download_bytes"] = outcome.download_bytes
+    results["warnings"] = outcome.warnings
     results["models"] = [asdict(model) for model in sorted(outcome.after.values(), key=lambda model: model.name)]
     results["diff"] = difference(client.url, before + outcome.notes_before, after + outcome.notes_after)
     return results
@@ -667,6 +741,8 @@ def main() -> None:
     except TaskFailure as failure:
         module.fail_json(msg=str(failure), **failure.results)
     else:
+        for warning in results.pop("warnings"):
+            module.warn(warning)
         module.exit_json(**results)
 
 

@@ -31,7 +31,7 @@ LESS: dict[str, object] = {"ollama_models": ["nomic-embed-text"], "ollama_derive
 
 @pytest.fixture(name="server")
 def running_stand_in(tmp_path: Path) -> Iterator[ollama.OllamaServer]:
-    settings = ollama.Settings(home=tmp_path, models=tmp_path / "models", pull=0.0)
+    settings = ollama.Settings(home=tmp_path, models=tmp_path / "models", pull=0.0, slow_pull=6.0)
     server = ollama.OllamaServer(("127.0.0.1", 0), settings)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -54,6 +54,10 @@ class Role:
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
             "__ollama_url": f"http://127.0.0.1:{server.server_port}",
+            "ollama_data_dir": str(folder),
+            # Nobody listens there, so the sizes of models stay unknown.
+            "ollama_registry": "http://127.0.0.1:1",
+            "ansible_async_dir": str(folder / "jobs"),
         }
         (folder / "more.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
         (folder / "password").write_text("none is needed", encoding="utf-8")
@@ -100,7 +104,6 @@ class Role:
 
 @pytest.fixture(name="role")
 def role_beside_the_stand_in(server: ollama.OllamaServer, tmp_path: Path) -> Role:
-    # Pulled by hand: a pull by the role is looked after every ten seconds only.
     for name in ("qwen3.5:2b", "nomic-embed-text"):
         list(server.machine.pull(ollama.ModelName.parse(name)))
     return Role(server, tmp_path)
@@ -126,3 +129,15 @@ def test_what_is_declared_is_held_once_and_the_rest_is_removed_when_that_is_want
     assert re.search(r"would remove: qwen\S+, qwen\S+, 2.7 GB; ollama_prune: true removes them", said), said
     assert re.search(r"(?<!would )removed: qwen\S+, qwen\S+, 2.7 GB", said), said
     assert [model.name for model in client.tags()] == ["nomic-embed-text:latest"]
+
+
+def test_a_long_pull_tells_how_far_it_is_and_leaves_nothing_behind(
+    server: ollama.OllamaServer, role: Role, tmp_path: Path
+) -> None:
+    slow: dict[str, object] = {"ollama_models": ["test/slow"]}
+    changes, said = role.run(pulls=("models", slow), again=("models", slow))
+    assert changes == {"pulls": 1, "again": 0}
+    line = r" pulls: pulling test/slow:latest: \d+ MB of 500 MB, \d+ %, \d+\.\d MB/s, \d+ s left "
+    assert re.search(line, said), said
+    assert server.machine.report()["pulls"]["started"] == 3
+    assert list((tmp_path / "jobs").iterdir()) == []

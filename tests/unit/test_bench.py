@@ -28,7 +28,7 @@ def plays(**beside: Any) -> list[dict[str, Any]]:
             "tasks": [
                 task("plan | Make the plan", 2, 4),
                 task("Look at what is to be downloaded", 4, 5),
-                task(f"{ROLE}.ollama : models | See what is missing", 5, 6),
+                task(f"{ROLE}.ollama : models | Hold the declared models", 5, 6),
                 task(f"{ROLE}.litellm : Run LiteLLM, or remove it", 6, 6.5),
                 task(f"{ROLE}.compose_service : install | Write the folder of litellm", 6.75, 7),
                 task(f"{ROLE}.compose_service : beside | Start it", 7, 20, **roll, **beside),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json(200, {"version": "0.34.2"})
         elif self.path == "/api/ps":
             self.send_json(200, {"models": []})
+        elif self.path.startswith("/v2/"):
+            self.send_manifest(*self.path.split("/")[2:])
         else:
             held = self.server.held
             models = [{"name": name, "digest": digest_of(name), "size": size} for name, size in held.items()]
@@ -81,6 +85,16 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_line(line)
             self.server.held[name] = size
             self.send_line({"status": "success"})
+
+    def send_manifest(self, namespace: str, model: str, _manifests: str, tag: str) -> None:
+        """As the registry does; what is pulled is also held there, and some things that do not fit anywhere."""
+        name = f"{model}:{tag}" if namespace == "library" else f"{namespace}/{model}:{tag}"
+        size = {**SIZES, "huge:405b": 10**18}.get(name)
+        if size is None:
+            self.send_json(404, {"errors": [{"code": "MANIFEST_UNKNOWN"}]})
+        else:
+            layer = {"digest": f"sha256:{digest_of(name)}", "size": size - 100}
+            self.send_json(200, {"layers": [layer], "config": {"digest": "sha256:c", "size": 100}})
 
     def do_DELETE(self) -> None:
         name = self.model("delete")
@@ -122,15 +136,17 @@ def running_ollama() -> Iterator[Ollama]:
 
 @pytest.fixture(name="run")
 def module_runner(capsys: pytest.CaptureFixture[str]) -> RunModule:
-    """Run the module and return what it prints for Ansible; nothing else may be printed."""
+    """Run the module and return what it prints for Ansible; nothing but warnings may be printed besides."""
 
     def run(*names: str, check: bool = False, **options: Any) -> dict[str, Any]:
         arguments = {"names": list(names), "_ansible_check_mode": check, "wait": 0, **options}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             ollama_model.main()
         printed = capsys.readouterr()
-        assert printed.err == ""
         results: dict[str, Any] = json.loads(printed.out)
+        if printed.err:
+            assert printed.err.startswith("[WARNING]: ")
+            results["warnings"] = printed.err
         return results
 
     return run
@@ -347,6 +363,75 @@ def as_arguments(options: dict[str, Any]) -> dict[str, Any]:
         if "suboptions" in option:
             arguments[name]["options"] = as_arguments(option["suboptions"])
     return arguments
+
+
+def in_folder(ollama: Ollama, folder: Path) -> dict[str, str]:
+    return {"url": ollama.url, "registry": ollama.url, "models_dir": str(folder)}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_does_not_fit_is_refused_with_both_figures_before_anything_is_pulled(
+    ollama: Ollama, run: RunModule, tmp_path: Path, check: bool
+) -> None:
+    result = run("eva/tiny:q4", "huge:405b", check=check, **in_folder(ollama, tmp_path))
+    assert result["failed"]
+    assert re.match(
+        r"Nothing was pulled\. Too little disk .*: 931322574\.6 GiB are to be downloaded "
+        rf"\(.*huge:405b .*{re.escape(str(tmp_path))} has [0-9.]+ GiB free\. Free [0-9.]+ GiB there",
+        result["msg"],
+    ), result["msg"]
+    assert ollama.changes == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_all_names_that_the_registry_does_not_know_are_refused_before_anything_is_pulled(
+    ollama: Ollama, run: RunModule, tmp_path: Path, check: bool
+) -> None:
+    result = run("eva/tiny:q4", "nope", "nada:1b", check=check, **in_folder(ollama, tmp_path))
+    assert result["failed"]
+    assert "no model nope:latest" in result["msg"]
+    assert "no model nada:1b" in result["msg"]
+    assert ollama.changes == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_the_size_of_the_download_is_told_less_what_is_on_the_disk(
+    ollama: Ollama, run: RunModule, tmp_path: Path, check: bool
+) -> None:
+    half = tmp_path / f"blobs/sha256-{digest_of('eva/tiny:q4')}-partial"
+    half.parent.mkdir()
+    half.write_bytes(b"x" * 400)
+    blocks = half.stat().st_blocks * 512
+    result = run("nomic-embed-text", "eva/tiny:q4", check=check, **in_folder(ollama, tmp_path))
+    assert result["download_bytes"] == 274_000_000 + max(0, 1000 - 100 - blocks)
+    assert run("nomic-embed-text", check=True, **in_folder(ollama, tmp_path))["download_bytes"] == (
+        274_000_000 if check else 0
+    )
+
+
+def test_a_registry_that_does_not_answer_stops_no_pull(
+    ollama: Ollama, run: RunModule, tmp_path: Path, dead_url: str
+) -> None:
+    options = {**in_folder(ollama, tmp_path), "registry": dead_url}
+    result = run("eva/tiny:q4", **options)
+    assert (result["changed"], result["download_bytes"]) == (True, 0)
+    assert "sizes of eva/tiny:q4 are not known, so the room for them is not checked" in str(result["warnings"])
+    # What is there is nobody's to ask about.
+    assert "warnings" not in run("eva/tiny:q4", **options)
+
+
+def test_how_far_a_pull_is_can_be_read_until_it_ends(ollama: Ollama, run: RunModule, tmp_path: Path) -> None:
+    file = tmp_path / "progress"
+    waiting = threading.Thread(target=run, args=("silent:1b",), kwargs={"url": ollama.url, "progress_file": str(file)})
+    waiting.start()
+    deadline = time.monotonic() + 5
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    report = json.loads(file.read_text())
+    assert (report["doing"], report["model"]) == ("pulling", "silent:1b")
+    ollama.hold.set()
+    waiting.join()
+    assert not file.exists()
 
 
 def test_the_documentation_describes_the_arguments_as_they_are() -> None:

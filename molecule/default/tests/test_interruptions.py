@@ -24,7 +24,7 @@ def assert_converges(host: Host, **variables: Any) -> None:
 
 @pytest.mark.skipif(on_boxes.upstream(), reason="the real Ollama has no model that takes its time on purpose")
 def test_killed_during_a_pull(host: Host) -> None:
-    on_boxes.play_until("models | Pull", llm_models=SLOW)
+    on_boxes.play_until("models | Hold", llm_models=SLOW)
     assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("local"))[0] == 200
     assert_converges(host, llm_models=SLOW)
     assert on_boxes.ask(host, "/v1/chat/completions", on_boxes.chat("slow"))[0] == 200

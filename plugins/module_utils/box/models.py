@@ -14,7 +14,7 @@ from ..ollama.registry import NotInRegistry, RegistryUnreachable, UnknownModel
 from .parallel import Outcome, run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .shapes import ModelFacts, ModelsFacts, PathFacts
 
@@ -98,13 +98,15 @@ def size_models(
     ask: Callable[[str], dict[str, int]],
     directory: PathFacts | None,
     timeout_s: float,
+    outdated: Collection[str] = (),
 ) -> ModelsFacts:
     """Ask for the layers of every model that is not on the box, for at most ``timeout_s`` seconds together.
 
-    ``ask`` gives the layers of a model, digest to bytes, and raises the errors of ollama/registry.py.
+    ``ask`` gives the layers of a model, digest to bytes, and raises the errors of ollama/registry.py. The ``outdated``
+    among the names are on the box, and asked for all the same.
     """
     store = read_store(Path(directory["path"])) if directory else EMPTY_STORE
-    on_box = {name: held_layers(name, store) for name in names}
+    on_box = {name: None if name in outdated else held_layers(name, store) for name in names}
     outcomes = run_all({name: partial(ask, name) for name, layers in on_box.items() if layers is None}, timeout_s)
     missing: dict[str, int] = {}
     for outcome in outcomes.values():

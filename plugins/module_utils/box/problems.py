@@ -56,7 +56,7 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
         *docker_problems(facts, install=bool(wanted["docker_install"])),
         *_port_problems(facts["ports"], wanted),
         *_uid_problems(facts["uids"], wanted),
-        *_model_problems(facts["models"]),
+        *model_problems(facts["models"]),
     ]
 
 
@@ -73,7 +73,7 @@ def box_warnings(facts: BoxFacts, wanted: Wanted) -> list[str]:
         warnings.append("Docker is installed but stopped; this run starts it and has it start at boot.")
     if not facts["curl"]:
         warnings.append("The box has no curl: install curl to try the receipt's command.")
-    return [*warnings, *_size_warnings(facts["models"]), *_memory_warnings(facts)]
+    return [*warnings, *size_warnings(facts["models"]), *_memory_warnings(facts)]
 
 
 def docker_problems(facts: BoxFacts, *, install: bool) -> list[str]:
@@ -251,7 +251,8 @@ def _uid_problems(uids: list[UidFacts], wanted: Wanted) -> list[str]:
     return problems
 
 
-def _model_problems(models: ModelsFacts) -> list[str]:
+def model_problems(models: ModelsFacts) -> list[str]:
+    """What is wrong with the names of models, and with the room for those that are to be downloaded."""
     problems = [
         f"Ollama's registry has no model {model['name']}. Correct the name in llm_models ({_MODELS_FILE}); "
         "https://ollama.com/library lists what there is."
@@ -286,7 +287,8 @@ def _disk_problems(models: ModelsFacts) -> list[str]:
     return [problem]
 
 
-def _size_warnings(models: ModelsFacts) -> list[str]:
+def size_warnings(models: ModelsFacts) -> list[str]:
+    """Of which models the room is not known, and why."""
     warnings = []
     silent = [model for model in models["items"] if model["state"] == "unreachable"]
     if silent:

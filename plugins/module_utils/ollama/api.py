@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Told = Callable[[dict[str, Any]], None]
 
 # Checking the sum of a big file sends nothing for minutes (Ollama server/images.go PullModel).
 PULL_SILENCE_S = 900.0
@@ -133,14 +135,15 @@ class Client:
         with self._open("DELETE", "/api/delete", {"model": name}, _ANSWER_S):
             pass
 
-    def pull(self, name: str, silence_s: float = PULL_SILENCE_S) -> None:
+    def pull(self, name: str, silence_s: float = PULL_SILENCE_S, told: Told | None = None) -> None:
         """Fetch a model; returns when the server says ``success`` last.
 
-        ``silence_s`` is how long the server may send nothing, in seconds. The server answers 200 before it looks for
-        the model and reports failures in a later line (Ollama server/routes.go PullHandler), which raises OllamaError
-        with Ollama's own text. Raises Unreachable when the stream falls silent or the connection breaks.
+        ``silence_s`` is how long the server may send nothing, in seconds; ``told`` is given each line as it comes. The
+        server answers 200 before it looks for the model and reports failures in a later line (Ollama server/routes.go
+        PullHandler), which raises OllamaError with Ollama's own text. Raises Unreachable when the stream falls silent
+        or the connection breaks.
         """
-        self._follow("pull", {"model": name}, silence_s)
+        self._follow("pull", {"model": name}, silence_s, told)
 
     def create(
         self, name: str, base: str, parameters: dict[str, Any], texts: dict[str, str], silence_s: float = PULL_SILENCE_S
@@ -195,7 +198,7 @@ class Client:
         else:
             self._json("POST", "/api/generate", {**request, "stream": False}, silence_s)
 
-    def _follow(self, verb: str, payload: dict[str, Any], silence_s: float) -> None:
+    def _follow(self, verb: str, payload: dict[str, Any], silence_s: float, told: Told | None = None) -> None:
         """Send a request that is answered by lines of progress, and read them to the end."""
         status = ""
         with self._open("POST", f"/api/{verb}", {**payload, "stream": True}, silence_s) as response:
@@ -209,6 +212,8 @@ class Client:
                 if line.get("error"):
                     raise OllamaError(200, str(line["error"]))
                 status = str(line.get("status") or "")
+                if told:
+                    told(line)
         if status != "success":
             raise Unreachable(self.url, f"the {verb} ended without success, its last status was {status!r}")
 
