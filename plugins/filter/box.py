@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..module_utils.box.fit import memory_lines
 from ..module_utils.box.problems import box_problems, box_warnings
 from ..module_utils.box.todo import docker_todo, pull_problems
 
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class FilterModule:
-    """The filters homelab.llm_gateway.box_problems, box_warnings, docker_todo and pull_problems."""
+    """The filters homelab.llm_gateway.box_memory_lines, box_problems, box_warnings, docker_todo, pull_problems."""
 
     def filters(self) -> Mapping[str, Callable[..., Any]]:
         """The filters by name."""
         return {
+            "box_memory_lines": memory_lines,
             "box_problems": box_problems,
             "box_warnings": box_warnings,
             "docker_todo": docker_todo,

@@ -33,6 +33,7 @@ _PLAN_SOURCES = {
     "ollama_derived_models": "llm_models",
     "ollama_models": "llm_models",
     "ollama_resident_models": "llm_models",
+    "ollama_served_models": "llm_models",
     "ports": "llm_port",
     "questions": "llm_models",
 }

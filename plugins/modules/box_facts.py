@@ -58,6 +58,11 @@ options:
     type: list
     elements: str
     default: []
+  ollama_container:
+    description:
+      - The container in which Ollama runs, or will run. It tells more of the models it holds than their size.
+    type: str
+    default: ""
   answer_timeout:
     description: Longest wait for Docker, and then for the registry and repository together, in seconds.
     type: int
@@ -132,6 +137,10 @@ box:
         - The key items with name, state (held, known, unknown, unreachable, elsewhere, invalid), bytes, missing_bytes
           and detail of each model.
       type: dict
+    shapes:
+      description:
+        - For each model of which O(ollama_container) tells it bytes_per_token, context_limit and has_projector.
+      type: dict
 """
 
 import http.client
@@ -144,6 +153,7 @@ from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
 from ansible.module_utils.urls import open_url
 
 from ..module_utils.box.docker import command_runner, find_command, installed_rpms, read_docker
+from ..module_utils.box.held import read_shapes
 from ..module_utils.box.install import RPMS_IN_THE_WAY, UnsupportedOs, docker_install_plan
 from ..module_utils.box.models import size_models
 from ..module_utils.box.parallel import run_all
@@ -210,6 +220,8 @@ def collect(params: dict[str, Any]) -> BoxFacts:
     calls: dict[str, Callable[[], Any]] = {
         "models": partial(size_models, params["models"], layers, directory, timeout_s),
     }
+    if params["ollama_container"]:
+        calls["shapes"] = partial(read_shapes, run, params["ollama_container"], params["models"], timeout_s)
     if params["check_docker_repository"]:
         calls["repository"] = partial(ask_repository, os_facts, docker, timeout_s)
     # Each call keeps to the time-out itself; the spare second is for the one that does so at the last moment.
@@ -228,6 +240,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         "ports": read_ports(ports, published),
         "uids": [read_uid(uid, folder) for uid, folder in uids],
         "models": outcomes["models"].value,
+        "shapes": outcomes["shapes"].value if "shapes" in outcomes else {},
     }
 
 
@@ -243,6 +256,7 @@ def main() -> None:
             "check_docker_repository": {"type": "bool", "default": False},
             "docker_network": {"type": "str", "default": ""},
             "docker_images": {"type": "list", "elements": "str", "default": []},
+            "ollama_container": {"type": "str", "default": ""},
             "answer_timeout": {"type": "int", "default": 10},
         },
         supports_check_mode=True,

@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "llm_tls_key": "",
     "llm_tls_ca": "",
     "llm_retry_in_flight": False,
+    "llm_allow_overcommit": False,
     "llm_drain_seconds": 120,
 }
 IMAGES: dict[str, Any] = {

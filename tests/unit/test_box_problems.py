@@ -288,11 +288,6 @@ def test_a_model_of_another_registry_warns() -> None:
     assert "hf.co/a/b" in only(box_warnings(facts, wanted()))
 
 
-def test_a_model_larger_than_the_memory_warns() -> None:
-    facts = box(memory_bytes=8 * GIB, models=models([model("m", 8 * GIB, missing=0)], free=GIB))
-    assert "Little memory: the model m" in only(box_warnings(facts, wanted()))
-
-
 def test_a_folder_with_files_of_another_owner_is_named_with_the_way_out() -> None:
     wish = {"uid": 74011, "variable": "ollama_uid", "folder": "/mnt/models", "folder_variable": "llm_models_dir"}
     facts = box(uids=[{"uid": 74011, "account": "", "group": "", "strangers": ["blobs", "manifests"]}])

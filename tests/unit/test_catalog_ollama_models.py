@@ -74,14 +74,26 @@ def test_a_resident_model_stays_in_memory_under_the_name_it_is_asked_by() -> Non
     assert planned["ollama_resident_models"] == ["qwen3.5:2b-ctx8192", "nomic-embed-text"]
 
 
+def test_what_is_served_is_told_once_and_stays_in_memory_when_one_of_its_names_asks_for_that() -> None:
+    planned = made(
+        on_ollama("local", "qwen3.5:2b", context=8192),
+        on_ollama("same", "qwen3.5:2b", context=8192, resident=True),
+        on_ollama("short", "qwen3.5:2b"),
+    )
+    assert planned["ollama_served_models"] == [
+        {"name": "qwen3.5:2b-ctx8192", "from": "qwen3.5:2b", "context": 8192, "resident": True},
+        {"name": "qwen3.5:2b", "from": "qwen3.5:2b", "context": None, "resident": False},
+    ]
+
+
 def test_a_gateway_without_ollama_holds_nothing() -> None:
     planned = plan.make_plan(
         declaration(
             models=[on_ollama("local", "qwen3.5:2b", context=8192, resident=True)], switched_off=("ollama", "litellm")
         )
     )
-    keys = ("ollama_models", "ollama_derived_models", "ollama_resident_models")
-    assert [planned[key] for key in keys] == [[], [], []]
+    keys = ("ollama_models", "ollama_derived_models", "ollama_resident_models", "ollama_served_models")
+    assert [planned[key] for key in keys] == [[], [], [], []]
 
 
 def test_the_question_knows_what_the_model_can_do_and_who_takes_over() -> None:

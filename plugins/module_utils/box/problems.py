@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from .fit import memory_problems
 from .install import SUPPORTED, UnsupportedOs, docker_install_plan, supported_system
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ _GIB = 1024**3
 # Room to leave beside the models: a tenth of what is downloaded, and never less than this.
 DISK_MARGIN_BYTES = 2 * _GIB
 _DISK_MARGIN_SHARE = 10
-# One LiteLLM worker, as measured (325 to 372 MB).
-_GATEWAY_MEMORY_BYTES = 372 * 10**6
 _MODELS_FILE = "group_vars/all/models.yml"
 _GATEWAY_FILE = "group_vars/all/gateway.yml"
 _PODMAN = (
@@ -49,7 +48,7 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
     ``address``, ``port``, ``variable`` (what sets the port) and optionally ``project`` (our own Compose project, which
     may hold the port), ``file`` (where ``variable`` stands), ``address_variable`` and ``address_file``; and ``uids``,
     a list of mappings with ``uid`` and ``variable``, and optionally the ``folder`` that the user keeps things in and
-    its ``folder_variable``.
+    its ``folder_variable``. With ``serving``, a ``fit.Serving``, the memory is looked at too.
     """
     return [
         *_system_problems(facts, wanted),
@@ -57,6 +56,7 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
         *_port_problems(facts["ports"], wanted),
         *_uid_problems(facts["uids"], wanted),
         *model_problems(facts["models"]),
+        *(memory_problems(facts, wanted["serving"]) if "serving" in wanted else []),
     ]
 
 
@@ -73,7 +73,7 @@ def box_warnings(facts: BoxFacts, wanted: Wanted) -> list[str]:
         warnings.append("Docker is installed but stopped; this run starts it and has it start at boot.")
     if not facts["curl"]:
         warnings.append("The box has no curl: install curl to try the receipt's command.")
-    return [*warnings, *size_warnings(facts["models"]), *_memory_warnings(facts)]
+    return [*warnings, *size_warnings(facts["models"])]
 
 
 def docker_problems(facts: BoxFacts, *, install: bool) -> list[str]:
@@ -302,21 +302,6 @@ def size_warnings(models: ModelsFacts) -> list[str]:
             f"{', '.join(elsewhere)}: not from Ollama's registry, so neither the name nor the room for it is checked."
         )
     return warnings
-
-
-def _memory_warnings(facts: BoxFacts) -> list[str]:
-    largest = max(facts["models"]["items"], key=lambda model: model["bytes"], default=None)
-    if not largest or not facts["memory_bytes"]:
-        return []
-    needed = largest["bytes"] + _GATEWAY_MEMORY_BYTES
-    if not largest["bytes"] or needed <= facts["memory_bytes"]:
-        return []
-    warning = (
-        f"Little memory: the model {largest['name']} takes at least {_gib(largest['bytes'])} and the gateway "
-        f"{_gib(_GATEWAY_MEMORY_BYTES)}, but this box has {_gib(facts['memory_bytes'])}. Unless a GPU holds the model, "
-        "it will not load; choose a smaller one."
-    )
-    return [warning]
 
 
 def _older(version: str, floor: tuple[int, int, int]) -> bool:

@@ -124,6 +124,7 @@ class BoxFacts(TypedDict):
     ports: list[PortFacts]
     uids: list[UidFacts]
     models: ModelsFacts
+    shapes: dict[str, dict[str, Any]]  # by model, as ollama/memory.py reads it from an Ollama that runs and holds it
 
 
 Wanted = Mapping[str, Any]

@@ -56,6 +56,16 @@ def models_to_derive(catalog: Catalog) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def models_to_serve(catalog: Catalog) -> list[dict[str, Any]]:
+    """Return what Ollama serves, each once: ``name``, ``from``, ``context`` (tokens, or None) and ``resident``."""
+    found: dict[str, dict[str, Any]] = {}
+    for model, backend in _backends(catalog):
+        name = served_name(model, backend)
+        entry = {"name": name, "from": backend.model, "context": model.context, "resident": model.resident}
+        found.setdefault(name, entry)["resident"] |= model.resident
+    return list(found.values())
+
+
 def models_to_keep_loaded(catalog: Catalog) -> list[str]:
     """Return what stays in memory, by the names that Ollama serves."""
     return list(dict.fromkeys(served_name(model, backend) for model, backend in _backends(catalog) if model.resident))

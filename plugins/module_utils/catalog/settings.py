@@ -117,6 +117,7 @@ SETTINGS = {
     "llm_tls_key": Field(_file, "llm_tls_key: ~/tls/key.pem, on this machine"),
     "llm_tls_ca": Field(_file, 'llm_tls_ca: ~/tls/ca.pem, on this machine, or "" for one that every system trusts'),
     "llm_retry_in_flight": Field(boolean, "llm_retry_in_flight: false"),
+    "llm_allow_overcommit": Field(boolean, "llm_allow_overcommit: false"),
     "llm_drain_seconds": Field(_drain_seconds, "llm_drain_seconds: 120"),
     "llm_master_key": Field(text, 'llm_master_key: "{{ vault_litellm_master_key }}"', required=True),
     "llm_redis_password": Field(text, 'llm_redis_password: "{{ vault_redis_password }}"', required=True),
@@ -137,6 +138,7 @@ SETTINGS = {
 }
 # What holds where a user's files do not name the variable at all, as those written for an earlier version.
 DEFAULTS: dict[str, Any] = {
+    "llm_allow_overcommit": False,
     "llm_budget_unavailable": "open",
     "llm_clients": [],
     "llm_default_fallbacks": [],

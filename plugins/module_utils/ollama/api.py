@@ -12,6 +12,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .memory import Shape, read_shape
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -67,7 +69,8 @@ class Shown:
     """What the server tells about one model that it holds.
 
     ``weights`` are the blobs it is made of. ``parameters`` has every value of a key, as Ollama writes it: a key such as
-    ``stop`` may have several. ``embeds`` says that the model makes embeddings and does not chat.
+    ``stop`` may have several. ``embeds`` says that the model makes embeddings and does not chat. ``shape`` is None
+    where the server does not tell it.
     """
 
     weights: tuple[str, ...]
@@ -75,6 +78,7 @@ class Shown:
     system: str
     parameters: dict[str, list[str]]
     embeds: bool
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ class Client:
             system=str(answer.get("system") or ""),
             parameters=_parameters(str(answer.get("parameters") or "")),
             embeds="embedding" in capabilities and "completion" not in capabilities,
+            shape=read_shape(answer.get("model_info") or {}, has_projector="vision" in capabilities),
         )
 
     def loaded(self) -> list[Loaded]:

@@ -1,0 +1,138 @@
+"""Whether the models that a box will serve fit into its memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+from ..ollama.memory import Shape, needed_bytes, parse_size
+from ..ollama.names import InvalidName, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .shapes import BoxFacts
+
+FITS, TIGHT, TOO_LARGE, UNKNOWN = "fits", "tight", "too large", "unknown"
+# The rest of the memory is for the system, its cache of the disk and the gateway itself.
+_COMFORTABLE_SHARE = 0.7
+_POSSIBLE_SHARE = 0.85
+_GIB = 1024**3
+_GATEWAY_FILE = "group_vars/all/gateway.yml"
+
+
+class Serving(TypedDict):
+    """How the box will serve models."""
+
+    models: Sequence[Mapping[str, Any]]  # name, from, context (tokens, None for the server's own) and resident
+    context: int  # tokens of the models that declare none
+    parallel: int
+    memory_limit: str  # of Ollama's container, as Compose writes it
+    allow_overcommit: bool
+
+
+class Room(NamedTuple):
+    """Memory for models, in bytes: what leaves air beside it, and all that can be had."""
+
+    comfortable: int
+    possible: int
+
+
+class Need(NamedTuple):
+    """What one served model takes; ``needed`` is None where its size is not known."""
+
+    name: str
+    context: int
+    resident: bool
+    missing: int
+    needed: int | None
+    fit: str
+
+
+def memory_lines(facts: BoxFacts, serving: Serving) -> list[str]:
+    """Return a line for each model that the box will serve: download, memory, and whether it fits."""
+    try:
+        room = _room(facts, serving)
+    except ValueError:
+        # Told by memory_problems.
+        return []
+    return [_line(need, room) for need in _needs(facts, serving, room)]
+
+
+def memory_problems(facts: BoxFacts, serving: Serving) -> list[str]:
+    """Return what keeps the models that shall stay in memory from staying there together."""
+    if not serving["models"]:
+        return []
+    try:
+        room = _room(facts, serving)
+    except ValueError as error:
+        return [f"ollama_memory_limit ({_GATEWAY_FILE}): {error}"]
+    resident = [need for need in _needs(facts, serving, room) if need.resident and need.needed is not None]
+    together = sum(need.needed or 0 for need in resident)
+    if not resident or together <= room.possible or serving["allow_overcommit"]:
+        return []
+    sizes = ", ".join(f"{need.name} {_gib(need.needed or 0)}" for need in resident)
+    problem = (
+        f"The models that shall stay in memory need {_gib(together)} together ({sizes}), but at most "
+        f"{_gib(room.possible)} are there for them. Take resident: true from one of them, give it a shorter context or "
+        f"a smaller model (group_vars/all/models.yml), or set llm_allow_overcommit: true ({_GATEWAY_FILE}) "
+        "to try it all the same."
+    )
+    return [problem]
+
+
+def _room(facts: BoxFacts, serving: Serving) -> Room:
+    memory = facts["memory_bytes"]
+    # Docker reads 0 as no limit.
+    limit = parse_size(str(serving["memory_limit"])) or memory
+    return Room(min(limit, int(memory * _COMFORTABLE_SHARE)), min(limit, int(memory * _POSSIBLE_SHARE)))
+
+
+def _needs(facts: BoxFacts, serving: Serving, room: Room) -> list[Need]:
+    known = {_key(model["name"]): model for model in facts["models"]["items"]}
+    counted: set[str] = set()
+    needs = []
+    for entry in serving["models"]:
+        key = _key(str(entry["from"]))
+        model = known.get(key)
+        context = int(entry["context"] or serving["context"])
+        shape = facts["shapes"].get(model["name"]) if model else None
+        needed = (
+            needed_bytes(model["bytes"], context, serving["parallel"], Shape(**shape) if shape else None)
+            if model and model["bytes"]
+            else None
+        )
+        missing = model["missing_bytes"] if model and key not in counted else 0
+        counted.add(key)
+        needs.append(Need(str(entry["name"]), context, bool(entry["resident"]), missing, needed, _fit(needed, room)))
+    return needs
+
+
+def _fit(needed: int | None, room: Room) -> str:
+    if needed is None:
+        return UNKNOWN
+    return FITS if needed <= room.comfortable else TIGHT if needed <= room.possible else TOO_LARGE
+
+
+def _line(need: Need, room: Room) -> str:
+    if need.needed is None:
+        return f"{need.name}: its size is not known, nor whether it fits"
+    download = f"download {_gib(need.missing)}, " if need.missing else ""
+    advice = {
+        FITS: "fits",
+        TIGHT: "tight: the box may have to swap, and no other model fits beside it",
+        TOO_LARGE: "too large: it will not load, or only crawl. Choose a smaller model or a shorter context",
+    }
+    share = f"{need.needed / _GIB:.1f} of {_gib(room.comfortable)}"
+    return f"{need.name}: {download}memory about {share} at {need.context} tokens: {advice[need.fit]}"
+
+
+def _key(name: str) -> str:
+    try:
+        return parse(name).key
+    except InvalidName:
+        # Reported by itself, as a problem.
+        return name
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"
