@@ -66,7 +66,8 @@ class Behaviour:
     before_first_token: float = 0.0
     drip: float = 0.0
     starting_until: float = 0.0
-    redis_away_until: float = 0.0
+    # So many times Redis is still away when it is asked for.
+    redis_away_times: int = 0
     # Between two pieces of a stream, in seconds.
     pause: float = 0.0
     # What a word of a prompt counts, how many tokens fit, and whether more are refused or cut off.
@@ -173,7 +174,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/health/readiness":
             self._send(200, {"status": "healthy", "db": "Not connected"})
         elif self.path == "/cache/ping":
-            away = time.monotonic() < behaviour.redis_away_until
+            away = behaviour.redis_away_times > 0
+            behaviour.redis_away_times -= 1
             self._send(503, REDIS_AWAY) if away else self._send(200, {"status": "healthy", "cache_type": "redis"})
         elif self.path == "/metrics/":
             self._send_text(200, METRICS, None)
