@@ -6,12 +6,15 @@ import json
 import secrets
 import shlex
 import time
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils.ollama.gguf import file_digest
 from ..module_utils.ollama.progress import Report, as_line
 
 # A model of a hundred gigabytes on a slow line takes a day.
@@ -41,14 +44,53 @@ class ActionModule(ActionBase):
         """Return the module's results."""
         results: dict[str, Any] = super().run(tmp, task_vars)
         wrap_async = bool(self._task.async_val)
+        self._sum_files()
         plain = wrap_async or self._task.check_mode or self._task.args.get("state", "present") in ("absent", "only")
+        if wrap_async and any(_is_here(entry) for entry in self._files()):
+            raise AnsibleActionFail(
+                "gguf: with async nobody waits to bring a file of this machine to the box. Copy it there by a task "
+                "before this one and write remote_src: true, or leave async out."
+            )
         if plain:
             results.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         else:
             results.update(self._look(task_vars))
             if results.get("changed") and not results.get("failed"):
-                results = self._work(task_vars)
+                folder = self._bring(results["uploads"])
+                try:
+                    results = self._work(task_vars)
+                finally:
+                    self._remove_tmp_path(folder, force=True)
         return results
+
+    def _files(self) -> list[dict[str, Any]]:
+        """The entries of gguf; none where they are not what they should be, which is the module's to tell."""
+        entries = self._task.args.get("gguf")
+        return entries if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) else []
+
+    def _sum_files(self) -> None:
+        """Add to the files of this machine where they lie and their sums, by which the module asks for them."""
+        entries = [dict(entry) for entry in self._files()]
+        for entry in entries:
+            if "path" in entry and _is_here(entry):
+                entry["path"] = self._find_needle("files", entry["path"])
+                entry["sha256"] = entry.get("sha256") or file_digest(entry["path"])
+        if entries:
+            self._task.args["gguf"] = entries
+
+    def _bring(self, wanted: list[str]) -> str | None:
+        """Copy those of the files to the box that its server lacks; returns the folder there, if there is one."""
+        folder = None
+        for entry in self._files():
+            if not _is_here(entry) or entry["sha256"].lower() not in wanted:
+                continue
+            folder = folder or self._make_tmp_path()
+            size = Path(entry["path"]).stat().st_size
+            display.display(f"copying {entry['path']} to the box, {size / 10**9:.1f} GB")
+            path = self._transfer_file(entry["path"], f"{folder}/{entry['sha256']}.gguf")
+            self._fixup_perms2((folder, path))
+            entry["path"] = path
+        return folder
 
     def _look(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """What the module would do."""
@@ -105,6 +147,11 @@ class ActionModule(ActionBase):
             module_name="ansible.legacy.async_status", module_args={**known, "mode": mode}, task_vars=task_vars
         )
         return asked
+
+
+def _is_here(entry: dict[str, Any]) -> bool:
+    """Whether a file lies on the machine that runs Ansible."""
+    return not boolean(entry.get("remote_src", False))
 
 
 class Lines:

@@ -54,6 +54,45 @@ options:
       template:
         description: Template of a prompt in the syntax of Go; the base's without it.
         type: str
+  gguf:
+    description:
+      - Models made from GGUF files. A file is uploaded once; its model is made again when the file, its parameters or
+        its texts differ from what is there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the model.
+        type: str
+        required: true
+      path:
+        description: The file, on the machine that runs Ansible (in C(files) of the role or play, or absolute).
+        type: path
+        required: true
+      remote_src:
+        description: Whether the file is on the target host instead.
+        type: bool
+        default: false
+      sha256:
+        description: Its sum in hex. Without it the file is read whole at each run, which takes seconds a gigabyte.
+        type: str
+      parameters:
+        description: Ollama's parameters, such as C(num_ctx), and their values.
+        type: dict
+        default: {}
+      system:
+        description: System prompt.
+        type: str
+      template:
+        description: Template of a prompt in the syntax of Go; Ollama finds one for known files without it.
+        type: str
+      quantize:
+        description:
+          - What Ollama makes of a file of 16 or 32 bits.
+          - Such a model is known by its quantization alone, so give a new file a new name.
+        type: str
+        choices: [q4_K_M, q4_K_S, q8_0]
   resident:
     description:
       - Models that shall be in memory and stay there until Ollama needs the room or restarts.
@@ -63,11 +102,11 @@ options:
     default: []
   state:
     description:
-      - V(present) makes the server hold O(names) and O(derived) and keep O(resident) in memory.
+      - V(present) makes the server hold O(names), O(gguf) and O(derived) and keep O(resident) in memory.
       - V(latest) also pulls those of O(names) again of which O(registry) has another version. Models from elsewhere,
         and those that the registry does not know, are refused.
       - V(absent) removes O(names).
-      - V(only) removes every other model than O(names) and O(derived), and neither pulls nor makes any.
+      - V(only) removes every other model than O(names), O(gguf) and O(derived), and neither pulls nor makes any.
       - A model that is removed leaves memory first.
     type: str
     choices: [present, latest, absent, only]
@@ -138,6 +177,14 @@ EXAMPLES = r"""
         parameters: {num_ctx: 16384}
     resident: ["qwen3.5:2b-ctx16384"]
 
+- name: Make a model from a file of this machine
+  homelab.llm_gateway.ollama_model:
+    gguf:
+      - name: house-style
+        path: models/house-style-f16.gguf
+        quantize: q4_K_M
+        parameters: {num_ctx: 8192}
+
 - name: Give a model a role of its own
   homelab.llm_gateway.ollama_model:
     names: ["qwen3.5:2b"]
@@ -192,6 +239,16 @@ pulled:
       description: The sha256 of the model's manifest, in hex.
       type: str
   sample: [{name: "qwen3.5:2b", bytes: 2741180928, seconds: 93.4, digest: "hex digits"}]
+imported:
+  description: The models of O(gguf) that this task made, or would make in check mode.
+  type: list
+  elements: str
+  returned: always, except when no server answered
+uploads:
+  description: The sums of the files of O(gguf) that the server did not have before the task, in hex.
+  type: list
+  elements: str
+  returned: always, except when no server answered
 derived:
   description: The derived models that this task made, or would make in check mode.
   type: list
@@ -239,6 +296,7 @@ ollama_message:
   sample: "pull model manifest: file does not exist"
 """
 
+import re
 import time
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -249,7 +307,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.box.models import size_models
 from ..module_utils.box.problems import model_problems, size_warnings
 from ..module_utils.box.system import read_path
-from ..module_utils.ollama import api, derived, disk, names, progress, registry
+from ..module_utils.ollama import api, derived, disk, gguf, names, progress, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,6 +327,21 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "template": {"type": "str"},
         },
     },
+    "gguf": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "remote_src": {"type": "bool", "default": False},
+            "sha256": {"type": "str"},
+            "parameters": {"type": "dict", "default": {}},
+            "system": {"type": "str"},
+            "template": {"type": "str"},
+            "quantize": {"type": "str", "choices": list(gguf.QUANTIZATIONS)},
+        },
+    },
     "resident": {"type": "list", "elements": "str", "default": []},
     "state": {"type": "str", "choices": ["present", "latest", "absent", "only"], "default": "present"},
     "registry": {"type": "str", "default": registry.DEFAULT_URL},
@@ -280,6 +353,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 _REGISTRY_SECONDS = 15.0
 _HOLDING = ("present", "latest")
+_SUM = re.compile(r"[0-9a-fA-F]{64}")
 
 _UNKNOWN_MODEL_HINT = (
     "Check the name in llm_models (group_vars/all/models.yml); the list is at https://ollama.com/library."
@@ -317,6 +391,7 @@ class Wanted:
 
     pulled: dict[str, names.Name]
     derived: dict[str, derived.Derived]
+    imported: dict[str, gguf.GgufModel]
     resident: dict[str, names.Name]
 
 
@@ -325,7 +400,8 @@ class Outcome:
     """What the task found and did; ``before`` and ``after`` are the models held, by ``names.Name.key``.
 
     ``newest`` are the digests of the registry for models of which another version is held, by ``names.Name.key``.
-    ``to_make`` and ``to_load`` are what was found wrong, ``made`` and ``loaded`` what was done about it.
+    ``to_import``, ``to_make`` and ``to_load`` are what was found wrong, ``imported``, ``made`` and ``loaded`` what was
+    done about it. ``uploads`` are the sums of files that the server lacks.
     """
 
     version: str
@@ -333,9 +409,12 @@ class Outcome:
     after: dict[str, api.Model]
     missing: list[str]
     newest: dict[str, str] = field(default_factory=dict)
+    to_import: list[str] = field(default_factory=list)
+    uploads: list[str] = field(default_factory=list)
     to_make: list[str] = field(default_factory=list)
     to_load: list[str] = field(default_factory=list)
     pulled: list[dict[str, Any]] = field(default_factory=list)
+    imported: list[str] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
@@ -343,6 +422,7 @@ class Outcome:
     download_bytes: int = 0
     warnings: list[str] = field(default_factory=list)
     notes_before: list[str] = field(default_factory=list)
+    notes_of_derived: list[str] = field(default_factory=list)
     notes_after: list[str] = field(default_factory=list)
 
     def results(self) -> dict[str, Any]:
@@ -352,10 +432,12 @@ class Outcome:
             "missing": self.missing,
             "outdated": [names.parse(self.before[key].name).short for key in self.newest],
             "pulled": self.pulled,
+            "imported": self.imported,
+            "uploads": self.uploads,
             "derived": self.made,
             "loaded": self.loaded,
             "removed": self.removed,
-            "changed": bool(self.pulled or self.made or self.loaded or self.removed),
+            "changed": bool(self.pulled or self.imported or self.made or self.loaded or self.removed),
         }
 
 
@@ -396,8 +478,9 @@ def parse_names(texts: list[str]) -> dict[str, names.Name]:
 
 def parse_wanted(params: dict[str, Any]) -> Wanted:
     """What the parameters ask for; raises TaskFailure for an invalid name or one that is to be two things."""
-    entries = params["derived"]
-    parse_names([*params["names"], *(entry[key] for entry in entries for key in ("name", "from")), *params["resident"]])
+    entries, files = params["derived"], params["gguf"]
+    made_names = [*(entry[key] for entry in entries for key in ("name", "from")), *(entry["name"] for entry in files)]
+    parse_names([*params["names"], *made_names, *params["resident"]])
     pulled = parse_names(params["names"])
     made: dict[str, derived.Derived] = {}
     for entry in entries:
@@ -407,7 +490,37 @@ def parse_wanted(params: dict[str, Any]) -> Wanted:
             raise TaskFailure(f"{name.short} cannot be pulled and derived. Give the derived model a name of its own.")
         if not made.setdefault(name.key, new).same_as(new):
             raise TaskFailure(f"{name.short} is asked for twice and differently. Give each derived model its own name.")
-    return Wanted(pulled, made, parse_names(params["resident"]))
+    imported = parse_gguf(files)
+    for key, entry in imported.items():
+        if key in pulled or key in made:
+            raise TaskFailure(
+                f"{entry.name.short} cannot be made in two ways. Give the model of the file another name."
+            )
+    return Wanted(pulled, made, imported, parse_names(params["resident"]))
+
+
+def parse_gguf(entries: list[dict[str, Any]]) -> dict[str, gguf.GgufModel]:
+    """The models to make from files, by key; raises TaskFailure with every file that cannot be read."""
+    found: dict[str, gguf.GgufModel] = {}
+    problems = []
+    for entry in entries:
+        name = names.parse(entry["name"])
+        digest = entry["sha256"]
+        try:
+            if digest is None:
+                digest = gguf.file_digest(entry["path"])
+        except OSError as error:
+            problems.append(f"{entry['path']} cannot be read: {error.strerror}.")
+            continue
+        if not _SUM.fullmatch(digest):
+            problems.append(f"{digest!r} is not a sum of {entry['path']}: write 64 hex digits.")
+        own = {key: entry[key] for key in ("parameters", "system", "template", "quantize")}
+        model = gguf.GgufModel(name, entry["path"], digest.lower(), **own)
+        if found.setdefault(name.key, model) != model:
+            problems.append(f"{name.short} is asked for twice and differently. Give each model its own name.")
+    if problems:
+        raise TaskFailure(" ".join(problems))
+    return found
 
 
 def held_models(client: api.Client) -> dict[str, api.Model]:
@@ -435,6 +548,7 @@ def look(client: api.Client, wanted: Wanted, state: str, wait_s: float, check_mo
         held = held_models(client)
         outcome = Outcome(version, held, held, [name.short for key, name in wanted.pulled.items() if key not in held])
         if state in _HOLDING:
+            see_imported(client, wanted, outcome)
             see_derived(client, wanted, outcome)
             see_resident(client, wanted, outcome)
     except api.Unreachable as error:
@@ -448,6 +562,8 @@ def look(client: api.Client, wanted: Wanted, state: str, wait_s: float, check_mo
             before={},
             after={},
             missing=[name.short for name in wanted.pulled.values()],
+            to_import=list(wanted.imported),
+            uploads=[entry.digest for entry in wanted.imported.values()],
             to_make=list(wanted.derived),
             to_load=list(wanted.resident),
         )
@@ -459,10 +575,23 @@ def look(client: api.Client, wanted: Wanted, state: str, wait_s: float, check_mo
     return outcome
 
 
+def see_imported(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
+    """Note which models of files are not there or not as wanted, and which files; raises api.ApiError."""
+    for key, entry in wanted.imported.items():
+        if key in outcome.after:
+            shown = client.show(outcome.after[key].name)
+            if entry.is_as_wanted(shown):
+                continue
+            outcome.notes_before.append(f"{entry.name.short}: something else")
+        outcome.to_import.append(key)
+        if not client.has_blob(entry.digest):
+            outcome.uploads.append(entry.digest)
+
+
 def see_derived(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
     """Note which derived models are not there or not as wanted; raises api.ApiError."""
     bases: dict[str, api.Shown] = {}
-    outcome.to_make, outcome.notes_before = [], []
+    outcome.to_make, outcome.notes_of_derived = [], []
     for key, entry in wanted.derived.items():
         if key not in outcome.after:
             outcome.to_make.append(key)
@@ -476,7 +605,7 @@ def see_derived(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
         shown = client.show(outcome.after[key].name)
         if not derived.is_as_wanted(entry, shown, bases[base_key]):
             outcome.to_make.append(key)
-            outcome.notes_before.append(derived.as_found(entry, shown, bases[base_key]))
+            outcome.notes_of_derived.append(derived.as_found(entry, shown, bases[base_key]))
 
 
 def see_resident(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
@@ -484,7 +613,9 @@ def see_resident(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
     kept = kept_digests(client) if wanted.resident else set()
     held = outcome.after
     outcome.to_load = [
-        key for key in wanted.resident if key not in held or key in outcome.to_make or held[key].digest not in kept
+        key
+        for key in wanted.resident
+        if key not in held or key in outcome.to_make or key in outcome.to_import or held[key].digest not in kept
     ]
 
 
@@ -552,13 +683,42 @@ def pull_missing(client: api.Client, wanted: dict[str, names.Name], work: Work, 
         )
 
 
+def import_files(client: api.Client, wanted: Wanted, work: Work, outcome: Outcome) -> None:
+    """Upload the files and make their models; raises TaskFailure at the first that fails."""
+    for key in outcome.to_import:
+        entry = wanted.imported[key]
+        source: dict[str, Any] = {"files": {entry.file_name: f"sha256:{entry.digest}"}}
+        if entry.quantize:
+            source["quantize"] = entry.quantize
+        try:
+            if entry.digest in outcome.uploads and not client.has_blob(entry.digest):
+                client.upload(entry.digest, entry.path, work.silence_s, work.begin("uploading", entry.name))
+            work.begin("making", entry.name)
+            client.create(entry.name.short, source, dict(entry.parameters), entry.texts, work.silence_s)
+            outcome.after = held_models(client)
+            made = outcome.after.get(key)
+            as_wanted = made is not None and entry.is_as_wanted(client.show(made.name))
+        except OSError as error:
+            raise TaskFailure(f"{entry.path} cannot be read: {error.strerror}.", **outcome.results()) from error
+        except api.ApiError as error:
+            raise change_failure("make", entry.name, error, outcome) from error
+        if not as_wanted:
+            raise TaskFailure(
+                f"Ollama reported that it made {entry.name.short} from {entry.path}, but it is not what was asked for. "
+                f"Check that Ollama knows {', '.join([*entry.parameters, *entry.texts]) or 'the file'}.",
+                **outcome.results(),
+            )
+        outcome.imported.append(entry.name.short)
+
+
 def make_derived(client: api.Client, wanted: Wanted, work: Work, outcome: Outcome) -> None:
     """Make the derived models that are not there or not as wanted; raises TaskFailure at the first that fails."""
     for key in outcome.to_make:
         entry = wanted.derived[key]
         work.begin("making", entry.name)
         try:
-            client.create(entry.name.short, entry.base.short, dict(entry.parameters), entry.texts, work.silence_s)
+            source = {"from": entry.base.short}
+            client.create(entry.name.short, source, dict(entry.parameters), entry.texts, work.silence_s)
             outcome.after = held_models(client)
             made = outcome.after.get(key)
             as_wanted = made is not None and derived.is_as_wanted(
@@ -609,7 +769,7 @@ def to_remove(state: str, wanted: Wanted, outcome: Outcome) -> dict[str, str]:
     return {
         key: model.name
         for key, model in held.items()
-        if key not in wanted.pulled and key not in wanted.derived and key != model.name
+        if key not in wanted.pulled and key not in wanted.derived and key not in wanted.imported and key != model.name
     }
 
 
@@ -646,7 +806,7 @@ def change_failure(verb: str, name: names.Name, error: api.ApiError, outcome: Ou
     """The failure to report when Ollama could not do something with a model."""
     text = str(error)
     hint = next((hint for part, hint in _HINTS if part in text.lower()), _OTHER_HINT)
-    done = [*(entry["name"] for entry in outcome.pulled), *outcome.made, *outcome.removed]
+    done = [*(entry["name"] for entry in outcome.pulled), *outcome.imported, *outcome.made, *outcome.removed]
     return TaskFailure(
         f"Ollama {outcome.version} could not {verb} {name.short}: {' '.join(text.split()).rstrip('.')}. {hint} "
         f"Done before it: {', '.join(done) or 'nothing'}.",
@@ -667,17 +827,20 @@ def difference(url: str, before: list[str], after: list[str]) -> dict[str, str]:
 
 def hold(client: api.Client, wanted: Wanted, outcome: Outcome, work: Work, check_mode: bool) -> list[str]:
     """Do what state present asks for and return the names held afterwards; raises TaskFailure."""
-    outcome.notes_after = [str(wanted.derived[key]) for key in outcome.to_make]
+    outcome.notes_after = [str(wanted.imported[key]) for key in outcome.to_import]
+    outcome.notes_after += [str(wanted.derived[key]) for key in outcome.to_make]
     outcome.notes_before += [f"{wanted.pulled[key].short}: {outcome.before[key].digest[:12]}" for key in outcome.newest]
     outcome.notes_after += [f"{wanted.pulled[key].short}: {newest[:12]}" for key, newest in outcome.newest.items()]
     outcome.notes_after += [f"{wanted.resident[key].short}: stays in memory" for key in outcome.to_load]
     if check_mode:
+        outcome.imported = [wanted.imported[key].name.short for key in outcome.to_import]
         outcome.made = [wanted.derived[key].name.short for key in outcome.to_make]
         outcome.loaded = [wanted.resident[key].short for key in outcome.to_load]
         held = [model.name for model in outcome.before.values()]
-        return [*held, *outcome.missing, *(name for name in outcome.made if name not in held)]
+        return [*held, *outcome.missing, *(name for name in (*outcome.imported, *outcome.made) if name not in held)]
     pull_missing(client, wanted.pulled, work, outcome)
-    if outcome.pulled:
+    import_files(client, wanted, work, outcome)
+    if outcome.pulled or outcome.imported:
         try:
             see_derived(client, wanted, outcome)
             see_resident(client, wanted, outcome)
@@ -729,7 +892,9 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     results["download_bytes"] = outcome.download_bytes
     results["warnings"] = outcome.warnings
     results["models"] = [asdict(model) for model in sorted(outcome.after.values(), key=lambda model: model.name)]
-    results["diff"] = difference(client.url, before + outcome.notes_before, after + outcome.notes_after)
+    results["diff"] = difference(
+        client.url, before + outcome.notes_before + outcome.notes_of_derived, after + outcome.notes_after
+    )
     return results
 
 

@@ -667,9 +667,10 @@ class Machine:
         """Create a model from another, giving the stream's lines; pulls the base when it is not held."""
         name = ModelName.parse(str(body.get("model") or body.get("name") or ""))
         if not body.get("from"):
-            if body.get("files"):
-                raise ApiError(400, "the stand-in creates a model only 'from' another, not from files")
-            raise ApiError(400, "neither 'from' or 'files' was specified")
+            if not body.get("files"):
+                raise ApiError(400, "neither 'from' or 'files' was specified")
+            yield from self._create_from_files(name, body)
+            return
         base_name = ModelName.parse(str(body["from"]))
         base = self.store.find(base_name)
         if base is None:
@@ -690,10 +691,55 @@ class Machine:
         self.store.write_manifest(name, manifest_bytes(config, layers))
         yield {"status": "success"}
 
+    def _create_from_files(self, name: ModelName, body: Json) -> Iterator[Json]:
+        """Make a model of one uploaded GGUF file, and quantize it where that is asked for."""
+        ((file, digest),) = body["files"].items()
+        path = self.store.blob_path(digest)
+        if not path.exists():
+            raise ApiError(400, f"blob {digest} for {file!r} is missing")
+        content = path.read_bytes()
+        if content[:4] != b"GGUF":
+            raise ApiError(400, "unsupported content type")
+        yield {"status": "parsing GGUF"}
+        quantization = "F16"
+        if body.get("quantize"):
+            quantization = str(body["quantize"]).upper()
+            if quantization not in ("Q4_K_M", "Q4_K_S", "Q8_0"):
+                raise ApiError(400, f"unsupported quantization type {quantization}")
+            yield {"status": f"quantizing F16 model to {quantization}"}
+            content += quantization.encode()
+        weights = Layer(LAYER_TYPE + "model", content, len(content))
+        added = [weights, *self._own_layers({}, body)]
+        config = config_layer(
+            {
+                "model_format": "gguf",
+                "model_family": "llama",
+                "model_families": ["llama"],
+                "model_type": "1B",
+                "file_type": quantization,
+                "context_length": 8192,
+                "embedding_length": 1024,
+                "capabilities": ["completion"],
+                "architecture": "amd64",
+                "os": "linux",
+            }
+        )
+        for layer in (*added, config):
+            self.store.finish_download(layer)
+        yield {"status": "writing manifest"}
+        self.store.write_manifest(name, manifest_bytes(config, [layer.descriptor() for layer in added]))
+        yield {"status": "success"}
+
     def _changed_layers(self, base: HeldModel, body: Json) -> tuple[list[Json], list[Layer]]:
+        added = self._own_layers(self.parameters(base), body)
+        replaced = {layer.media_type for layer in added}
+        return [layer for layer in base.blobs[:-1] if layer["mediaType"] not in replaced], added
+
+    def _own_layers(self, inherited: Json, body: Json) -> list[Layer]:
+        """The small layers that a request gives a model of its own."""
         added = []
         if body.get("parameters"):
-            parameters = {**self.parameters(base), **body["parameters"]}
+            parameters = {**inherited, **body["parameters"]}
             added.append(small_layer("params", compact_json(dict(sorted(parameters.items())))))
         added += [small_layer(key, str(body[key]).encode()) for key in ("template", "system") if body.get(key)]
         if body.get("messages"):
@@ -701,8 +747,7 @@ class Machine:
         if body.get("license"):
             licence = body["license"]
             added.append(small_layer("license", "\n".join([licence] if isinstance(licence, str) else licence).encode()))
-        replaced = {layer.media_type for layer in added}
-        return [layer for layer in base.blobs[:-1] if layer["mediaType"] not in replaced], added
+        return added
 
     def layer_text(self, model: HeldModel, kind: str) -> str:
         """The content of the model's layer of `kind`, empty when it has none."""

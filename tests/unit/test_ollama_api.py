@@ -388,7 +388,7 @@ def test_a_model_is_loaded_for_ever_by_the_call_that_it_understands(
 def test_a_create_that_fails_after_the_200_is_an_error(server: Server, client: api.Client) -> None:
     server.answer = stream({"status": "using existing layer"}, {"error": "unknown parameter 'num_ctxx'"})
     with pytest.raises(api.OllamaError, match="unknown parameter"):
-        client.create("d", "b", {"num_ctxx": 1}, {"system": "Be brief."})
+        client.create("d", {"from": "b"}, {"num_ctxx": 1}, {"system": "Be brief."}, 5)
     asked = {"model": "d", "from": "b", "parameters": {"num_ctxx": 1}, "system": "Be brief.", "stream": True}
     assert server.requests == [("POST", "/api/create", asked)]
 
@@ -396,4 +396,4 @@ def test_a_create_that_fails_after_the_200_is_an_error(server: Server, client: a
 def test_a_create_that_is_cut_is_told_as_one(server: Server, client: api.Client) -> None:
     server.answer = stream({"status": "writing manifest"})
     with pytest.raises(api.Unreachable, match="the create ended without success"):
-        client.create("d", "b", {"num_ctx": 1}, {})
+        client.create("d", {"from": "b"}, {"num_ctx": 1}, {}, 5)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,13 +16,14 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from plugins.modules import ollama_model
+from tests.unit.ollama_by_ansible import by_ansible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     RunModule = Callable[..., dict[str, Any]]
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"qwen3.5:2b": 2_700_000_000, "nomic-embed-text:latest": 274_000_000, "eva/tiny:q4": 1000}
 PLAIN_FAILURES = {
     "nope:latest": "pull model manifest: file does not exist",
@@ -446,24 +443,7 @@ def test_everything_returned_is_documented(ollama: Ollama, run: RunModule) -> No
 
 
 def test_ansible_ships_the_module_with_what_it_imports(ollama: Ollama, tmp_path: Path) -> None:
-    arguments = json.dumps({"url": ollama.url, "names": ["eva/tiny:q4"]})
-    config = tmp_path / "ansible.cfg"
-    config.write_text("[defaults]\n")
-    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local"]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}"]
-    command += ["-m", "homelab.llm_gateway.ollama_model", "-a", arguments]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_CONFIG": str(config),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
-        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
-    }
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = by_ansible(tmp_path, url=ollama.url, names=["eva/tiny:q4"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "localhost | CHANGED =>" in done.stdout
     assert ollama.changes == [("pull", "eva/tiny:q4")]

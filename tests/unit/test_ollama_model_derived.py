@@ -1,4 +1,4 @@
-"""Derived models, newer versions, what stays in memory, removal of all others: the module against the stand-in."""
+"""Derived models, files, newer versions, what stays in memory, removal of others: the module against the stand-in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from plugins.module_utils.ollama import api, derived, disk, names, registry
+from plugins.module_utils.ollama import api, derived, disk, gguf, names, registry
 from plugins.modules import ollama_model
 from tests.doubles import ollama
+from tests.unit.ollama_by_ansible import by_ansible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -297,3 +298,141 @@ def test_a_pull_that_brings_the_old_version_is_told(box: Box, monkeypatch: pytes
     refused = box.run(BASE, state="latest")
     assert "still holds" in refused["msg"]
     assert "not ffffffffffff as the registry" in refused["msg"]
+
+
+@pytest.fixture(name="file")
+def gguf_file(tmp_path: Path) -> Path:
+    path = tmp_path / "house-style.gguf"
+    path.write_bytes(b"GGUF" + b"\0" * 3_000_000)
+    return path
+
+
+def of_file(file: Path, **own: Any) -> dict[str, Any]:
+    return {"name": "house-style", "path": str(file), "remote_src": True, **own}
+
+
+def test_a_model_of_a_file_is_made_once(box: Box, file: Path) -> None:
+    wanted = of_file(file, parameters={"num_ctx": 4096}, system="Be brief.")
+    would = box.run(check=True, gguf=[wanted])
+    assert (would["changed"], would["imported"], box.client.tags()) == (True, ["house-style:latest"], [])
+    results = box.run(gguf=[wanted])
+    assert (results["changed"], results["imported"], results["uploads"]) == (
+        True,
+        ["house-style:latest"],
+        [gguf.file_digest(str(file))],
+    )
+    assert "house-style:latest: file " in results["diff"]["after"]
+    shown = box.client.show("house-style")
+    assert (shown.parameters, shown.system) == ({"num_ctx": ["4096"]}, "Be brief.")
+    again = box.run(gguf=[wanted])
+    assert (again["changed"], again["uploads"]) == (False, [])
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert box.asked("POST /api/create") == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"parameters": {"num_ctx": 2048}}, {"system": "Be polite."}, {"template": "{{ .Prompt }}"}]
+)
+def test_a_model_of_a_file_that_is_something_else_is_made_again_without_an_upload(
+    box: Box, file: Path, change: dict[str, Any]
+) -> None:
+    box.run(gguf=[of_file(file)])
+    results = box.run(gguf=[of_file(file, **change)])
+    assert (results["imported"], results["uploads"]) == (["house-style:latest"], [])
+    assert box.run(gguf=[of_file(file, **change)])["changed"] is False
+
+
+def test_another_file_makes_another_model(box: Box, file: Path) -> None:
+    box.run(gguf=[of_file(file)])
+    file.write_bytes(file.read_bytes() + b"more")
+    assert box.run(gguf=[of_file(file)])["uploads"] == [gguf.file_digest(str(file))]
+
+
+def test_a_file_is_quantized_when_that_is_asked_for(box: Box, file: Path) -> None:
+    small = of_file(file, quantize="q4_K_M")
+    assert box.run(gguf=[small])["imported"] == ["house-style:latest"]
+    assert box.client.show("house-style").quantization == "Q4_K_M"
+    assert box.run(gguf=[small])["changed"] is False
+    assert box.run(gguf=[of_file(file, quantize="q8_0")])["imported"] == ["house-style:latest"]
+
+
+def test_with_its_sum_a_file_that_is_there_is_not_read(box: Box, file: Path) -> None:
+    wanted = of_file(file, sha256=gguf.file_digest(str(file)).upper())
+    box.run(gguf=[wanted])
+    file.unlink()
+    assert box.run(gguf=[wanted])["changed"] is False
+
+
+def test_a_file_that_is_not_the_one_of_the_sum_is_refused_by_ollama(box: Box, file: Path) -> None:
+    results = box.run(gguf=[of_file(file, sha256="1" * 64)])
+    assert results["failed"]
+    assert "could not make house-style:latest: digest mismatch" in results["msg"]
+    assert box.client.tags() == []
+
+
+def test_a_file_that_is_no_gguf_is_refused_by_ollama(box: Box, file: Path) -> None:
+    file.write_bytes(b"PK" + b"\0" * 100)
+    assert "could not make house-style:latest: unsupported content type" in box.run(gguf=[of_file(file)])["msg"]
+
+
+def test_a_model_of_a_file_can_be_a_base_stay_in_memory_and_stay_on_the_box(box: Box, file: Path) -> None:
+    long = {"name": "long", "from": "house-style", "parameters": {"num_ctx": 8192}}
+    results = box.run(gguf=[of_file(file)], derived=[long], resident=["house-style"])
+    assert (results["derived"], results["loaded"]) == (["long:latest"], ["house-style:latest"])
+    assert box.run(gguf=[of_file(file)], state="only")["removed"] == ["long:latest"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "held", "message"),
+    [
+        (
+            [{"path": "/nowhere/a.gguf"}, {"path": "/nowhere/b.gguf"}],
+            (),
+            "/nowhere/b.gguf cannot be read: No such file",
+        ),
+        ([{"sha256": "short"}], (), "'short' is not a sum of"),
+        ([{}], ("house-style",), "house-style:latest cannot be made in two ways"),
+        ([{}, {"quantize": "q8_0"}], (), "house-style:latest is asked for twice and differently"),
+    ],
+)
+def test_mistakes_about_files_are_told_before_anything_is_done(
+    box: Box, file: Path, entries: list[dict[str, Any]], held: tuple[str, ...], message: str
+) -> None:
+    results = box.run(*held, gguf=[of_file(file, **entry) for entry in entries])
+    assert results["failed"]
+    assert message in results["msg"]
+    assert box.asked("POST /api/create") == 0
+
+
+def test_files_that_change_or_go_meanwhile_are_told(box: Box, file: Path) -> None:
+    wanted = of_file(file, sha256=gguf.file_digest(str(file)))
+    file.unlink()
+    assert "house-style.gguf cannot be read: No such file" in box.run(gguf=[wanted])["msg"]
+
+
+def test_a_file_of_this_machine_is_brought_to_the_box_once_and_not_left_there(
+    box: Box, file: Path, tmp_path: Path
+) -> None:
+    wanted = {"name": "house-style", "path": str(file)}
+    first = by_ansible(tmp_path, url=box.client.url, gguf=[wanted])
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert f"copying {file} to the box, 0.0 GB" in first.stdout
+    assert "localhost | CHANGED =>" in first.stdout
+    second = by_ansible(tmp_path, url=box.client.url, gguf=[wanted])
+    assert "localhost | SUCCESS =>" in second.stdout, second.stdout
+    assert "copying" not in second.stdout
+    assert [model.name for model in box.client.tags()] == ["house-style:latest"]
+    assert list((tmp_path / "remote").glob("*/*.gguf")) == []
+
+
+def test_a_file_that_this_machine_lacks_is_told(box: Box, tmp_path: Path) -> None:
+    done = by_ansible(tmp_path, url=box.client.url, gguf=[{"name": "house-style", "path": "no-such.gguf"}])
+    assert done.returncode == 2
+    assert "no-such.gguf" in done.stdout
+
+
+@pytest.mark.parametrize("entries", ["house-style.gguf", [{"name": "house-style"}]])
+def test_entries_of_another_form_are_told_by_the_module(box: Box, tmp_path: Path, entries: Any) -> None:
+    done = by_ansible(tmp_path, url=box.client.url, gguf=entries)
+    assert done.returncode == 2
+    assert "gguf" in done.stdout

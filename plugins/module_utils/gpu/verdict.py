@@ -25,7 +25,7 @@ def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
     if wish == CPU:
         return {"mode": CPU, "reason": "the CPU was asked for", "problem": ""}
     if wish != AUTO:
-        able = _able(gpus, wish)
+        able = able_gpus(gpus, wish)
         problem = "" if able else f"no GPU here can be used by {wish}: {_told(gpus, place)}"
         return {
             "mode": wish,
@@ -34,7 +34,7 @@ def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
         }
     for mode in (NVIDIA, ROCM, VULKAN):
         # Slow on Intel's integrated GPUs (ollama/ollama#13130), so Vulkan on Intel is by choice.
-        able = [gpu for gpu in _able(gpus, mode) if gpu["vendor"] != "intel"]
+        able = [gpu for gpu in able_gpus(gpus, mode) if gpu["vendor"] != "intel"]
         if able:
             left = [gpu for gpu in gpus if gpu not in able]
             beside = f"; not used: {_told(left, place)}" if left else ""
@@ -42,8 +42,9 @@ def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
     return {"mode": CPU, "reason": _told(gpus, place), "problem": ""}
 
 
-def _able(gpus: Iterable[Gpu], mode: str) -> list[Gpu]:
-    return [gpu for gpu in gpus if _LIBRARIES[mode] in gpu["libraries"]]
+def able_gpus(gpus: Iterable[Gpu], mode: str) -> list[Gpu]:
+    """Return the GPUs that Ollama can use in a mode; none for ``cpu``."""
+    return [gpu for gpu in gpus if _LIBRARIES.get(mode) in gpu["libraries"]]
 
 
 def _names(gpus: Iterable[Gpu]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import time
 import urllib.error
@@ -12,6 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .gguf import chunks
 from .memory import Shape, read_shape
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Shown:
 
     ``weights`` are the blobs it is made of. ``parameters`` has every value of a key, as Ollama writes it: a key such as
     ``stop`` may have several. ``embeds`` says that the model makes embeddings and does not chat. ``shape`` is None
-    where the server does not tell it.
+    where the server does not tell it, and ``quantization`` is as Ollama writes it, such as ``Q4_K_M``.
     """
 
     weights: tuple[str, ...]
@@ -79,6 +81,7 @@ class Shown:
     parameters: dict[str, list[str]]
     embeds: bool
     shape: Shape | None = None
+    quantization: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,14 +153,37 @@ class Client:
         self._follow("pull", {"model": name}, silence_s, told)
 
     def create(
-        self, name: str, base: str, parameters: dict[str, Any], texts: dict[str, str], silence_s: float = PULL_SILENCE_S
+        self, name: str, source: dict[str, Any], parameters: dict[str, Any], texts: dict[str, str], silence_s: float
     ) -> None:
-        """Make a model from a held one with other parameters and texts, in place of one of that name.
+        """Make a model with parameters and texts of its own, in place of one of that name.
 
-        ``parameters`` are Ollama's, such as ``{"num_ctx": 8192}``, ``texts`` the keys ``system`` and ``template``; the
-        base's others stay (Ollama server/create.go). Raises as ``pull`` does.
+        ``source`` is ``{"from": name}`` of a held model, whose other parameters and texts stay, or ``{"files": {file
+        name: digest}}`` of uploaded files, and maybe ``quantize`` (Ollama server/create.go). ``parameters`` are
+        Ollama's, such as ``{"num_ctx": 8192}``, ``texts`` the keys ``system`` and ``template``. Raises as ``pull``.
         """
-        self._follow("create", {"model": name, "from": base, "parameters": parameters, **texts}, silence_s)
+        self._follow("create", {"model": name, **source, "parameters": parameters, **texts}, silence_s)
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the server has a file, by its hex sha256. Raises Unreachable or OllamaError."""
+        try:
+            with self._open("HEAD", f"/api/blobs/sha256:{digest}", None, _ANSWER_S):
+                return True
+        except OllamaError as error:
+            if error.status == 404:
+                return False
+            raise
+
+    def upload(self, digest: str, path: str, silence_s: float, told: Told | None = None) -> None:
+        """Give the server a file, which must have this hex sha256.
+
+        ``told`` is given lines as of a pull. Raises OSError, Unreachable, or OllamaError when the sum is another.
+        """
+        size = os.path.getsize(path)
+        line = {"digest": f"sha256:{digest}", "total": size}
+        with open(path, "rb") as file:
+            pieces = chunks(file, lambda sent: told({**line, "completed": sent}) if told else None)
+            with self._open("POST", f"/api/blobs/sha256:{digest}", pieces, silence_s, size):
+                pass
 
     def show(self, name: str) -> Shown:
         """What a held model is made of. Raises Unreachable, or OllamaError with status 404 when it is not held."""
@@ -169,6 +195,7 @@ class Client:
             system=str(answer.get("system") or ""),
             parameters=_parameters(str(answer.get("parameters") or "")),
             embeds="embedding" in capabilities and "completion" not in capabilities,
+            quantization=str((answer.get("details") or {}).get("quantization_level") or ""),
             shape=read_shape(answer.get("model_info") or {}, has_projector="vision" in capabilities),
         )
 
@@ -231,14 +258,22 @@ class Client:
         return _object(body)
 
     @contextlib.contextmanager
-    def _open(self, method: str, path: str, payload: dict[str, Any] | None, timeout_s: float) -> Iterator[Any]:
-        """Yield the open response; failures while sending or reading become Unreachable or OllamaError."""
+    def _open(
+        self, method: str, path: str, payload: dict[str, Any] | Iterator[bytes] | None, timeout_s: float, size: int = 0
+    ) -> Iterator[Any]:
+        """Yield the open response; failures while sending or reading become Unreachable or OllamaError.
+
+        A payload that is no JSON object is sent as it is, and ``size`` is its length in bytes.
+        """
+        headers = {"Content-Type": "application/json"}
+        data: bytes | Iterator[bytes] | None
+        if payload is None or isinstance(payload, dict):
+            data = None if payload is None else json.dumps(payload).encode()
+        else:
+            data, headers = payload, {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         try:
             request = urllib.request.Request(  # noqa: S310 - the scheme was checked when the client was made
-                self.url + path,
-                data=None if payload is None else json.dumps(payload).encode(),
-                headers={"Content-Type": "application/json"},
-                method=method,
+                self.url + path, data=data, headers=headers, method=method
             )
             with contextlib.closing(self._opener.open(request, timeout=timeout_s)) as response:
                 yield response

@@ -25,14 +25,12 @@ class Derived:
 
     def __str__(self) -> str:
         """Give the line of a difference."""
-        own = {key: _spoken(value) for key, value in self.parameters.items()}
-        return _line(self.name, self.base.short, own | _texts(self.texts))
+        return asked_line(self.name, self.base.short, self.parameters, self.texts)
 
     @property
     def texts(self) -> dict[str, str]:
         """The texts of its own, by Ollama's names for them."""
-        both = {"system": self.system, "template": self.template}
-        return {key: text for key, text in both.items() if text is not None}
+        return own_texts(self.system, self.template)
 
     def same_as(self, other: Derived) -> bool:
         """Tell whether the same is asked for, under whatever name."""
@@ -62,9 +60,24 @@ def is_as_wanted(wanted: Derived, shown: Shown, base: Shown) -> bool:
         return False
     inherited = {key: values for key, values in base.parameters.items() if key not in wanted.parameters}
     kept = {key: values for key, values in shown.parameters.items() if key not in wanted.parameters}
-    return kept == inherited and all(
-        _said(shown.parameters.get(key, [])) == _meant(value) for key, value in wanted.parameters.items()
-    )
+    return kept == inherited and has_parameters(shown, wanted.parameters)
+
+
+def has_parameters(shown: Shown, parameters: Mapping[str, Any]) -> bool:
+    """Tell whether a model has all these parameters, by value."""
+    return all(_said(shown.parameters.get(key, [])) == _meant(value) for key, value in parameters.items())
+
+
+def own_texts(system: str | None, template: str | None) -> dict[str, str]:
+    """Return the texts that are given, by Ollama's names for them."""
+    both = {"system": system, "template": template}
+    return {key: text for key, text in both.items() if text is not None}
+
+
+def asked_line(name: Name, source: str, parameters: Mapping[str, Any], texts: Mapping[str, str]) -> str:
+    """Return the line of a difference for a model that is asked for."""
+    own = {key: _spoken(value) for key, value in parameters.items()}
+    return _line(name, source, own | _texts(texts))
 
 
 def _line(name: Name, base: str, parameters: Mapping[str, str]) -> str:
