@@ -68,6 +68,8 @@ class Behaviour:
     starting_until: float = 0.0
     # So many times Redis is still away when it is asked for.
     redis_away_times: int = 0
+    # So many streams come in one piece first.
+    collected_times: int = 0
     # Between two pieces of a stream, in seconds.
     pause: float = 0.0
     # What a word of a prompt counts, how many tokens fit, and whether more are refused or cut off.
@@ -230,8 +232,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("X-LiteLLM-Model-Id", backend)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        deltas = ("".join(behaviour.deltas),) if behaviour.collected_times > 0 else behaviour.deltas
+        behaviour.collected_times -= 1
         events = ['data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n']
-        events += [f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n" for text in behaviour.deltas]
+        events += [f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n" for text in deltas]
         for number, event in enumerate([*events, behaviour.stream_end]):
             if number == 1:
                 self.server.closing.wait(behaviour.before_first_token)

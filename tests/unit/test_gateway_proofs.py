@@ -80,6 +80,18 @@ def test_a_model_that_does_not_answer_is_asked_nothing_more(run: Runner, gateway
     assert len(gateway.bodies(COMPLETIONS)) == 1
 
 
+@pytest.mark.parametrize(("times", "proved"), [(2, True), (3, False)])
+def test_a_stream_that_comes_at_once_is_asked_for_again(
+    run: Runner, gateway: StandIn, times: int, proved: bool
+) -> None:
+    gateway.behaviour.names = ("local",)
+    gateway.behaviour.collected_times = times
+    result = deep(run, LOCAL)
+    assert ("stream" in result["models"][0]["proofs"], bool(result["failures"])) == (proved, not proved)
+    streams = [body for body in gateway.bodies(COMPLETIONS) if body.get("stream")]
+    assert len(streams) == 3
+
+
 FULL = "model local: context: declared are 4096 tokens, but "
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "stream in one piece": (
