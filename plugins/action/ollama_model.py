@@ -44,9 +44,11 @@ class ActionModule(ActionBase):
         """Return the module's results."""
         results: dict[str, Any] = super().run(tmp, task_vars)
         wrap_async = bool(self._task.async_val)
-        self._sum_files()
-        plain = wrap_async or self._task.check_mode or self._task.args.get("state", "present") in ("absent", "only")
-        if wrap_async and any(_is_here(entry) for entry in self._files()):
+        removes = self._task.args.get("state") in ("absent", "only")
+        plain = wrap_async or self._task.check_mode or removes
+        if not removes:
+            self._sum_files()
+        if wrap_async and not removes and any(_is_here(entry) for entry in self._files()):
             raise AnsibleActionFail(
                 "gguf: with async nobody waits to bring a file of this machine to the box. Copy it there by a task "
                 "before this one and write remote_src: true, or leave async out."

@@ -31,6 +31,7 @@ _PLAN_SOURCES = {
     "litellm_config": "llm_models",
     "litellm_environment": "llm_providers",
     "ollama_derived_models": "llm_models",
+    "ollama_gguf_models": "llm_models",
     "ollama_models": "llm_models",
     "ollama_resident_models": "llm_models",
     "ollama_served_models": "llm_models",

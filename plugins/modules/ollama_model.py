@@ -490,7 +490,10 @@ def parse_wanted(params: dict[str, Any]) -> Wanted:
             raise TaskFailure(f"{name.short} cannot be pulled and derived. Give the derived model a name of its own.")
         if not made.setdefault(name.key, new).same_as(new):
             raise TaskFailure(f"{name.short} is asked for twice and differently. Give each derived model its own name.")
-    imported = parse_gguf(files)
+    # What is only kept needs no sum.
+    imported = parse_gguf(files) if params["state"] in _HOLDING else {}
+    if params["state"] == "only":
+        pulled |= parse_names([entry["name"] for entry in files])
     for key, entry in imported.items():
         if key in pulled or key in made:
             raise TaskFailure(

@@ -141,3 +141,21 @@ def test_a_long_pull_tells_how_far_it_is_and_leaves_nothing_behind(
     assert re.search(line, said), said
     assert server.machine.report()["pulls"]["started"] == 3
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_model_of_a_file_is_made_once_and_is_not_what_nobody_declares(
+    server: ollama.OllamaServer, role: Role, tmp_path: Path
+) -> None:
+    file = tmp_path / "house-style.gguf"
+    file.write_bytes(b"GGUF and more")
+    own: dict[str, object] = {"ollama_gguf_models": [{"name": "house-style", "path": str(file)}]}
+    plays: dict[str, tuple[str, dict[str, object]]] = {
+        "makes": ("models", own),
+        "again": ("models", own),
+        "prunes": ("prune", {**own, "ollama_prune": True}),
+    }
+    changes, said = role.run(**plays)
+    assert changes == {"makes": 1, "again": 0, "prunes": 1}
+    assert f"copying {file} to the box" in said
+    client = api.Client(f"http://127.0.0.1:{server.server_port}")
+    assert [model.name for model in client.tags()] == ["house-style:latest"]

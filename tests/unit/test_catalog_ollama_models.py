@@ -86,6 +86,22 @@ def test_what_is_served_is_told_once_and_stays_in_memory_when_one_of_its_names_a
     ]
 
 
+def test_a_model_of_a_file_is_not_pulled_and_can_have_a_context() -> None:
+    file = {"path": "~/models/mine.gguf", "sha256": "a" * 64}
+    planned = made(
+        {"name": "mine", "backends": [{"provider": "ollama", "model": "mine", "gguf": file}], "context": 8192},
+        {"name": "box", "backends": [{"provider": "ollama", "model": "b", "gguf": {"path": "/srv/b", "on_box": True}}]},
+        on_ollama("local", "qwen3.5:2b"),
+    )
+    assert planned["ollama_models"] == ["qwen3.5:2b"]
+    assert planned["ollama_gguf_models"] == [
+        {"name": "mine", "path": "~/models/mine.gguf", "remote_src": False, "sha256": "a" * 64},
+        {"name": "b", "path": "/srv/b", "remote_src": True},
+    ]
+    assert planned["ollama_derived_models"][0]["from"] == "mine"
+    assert upstreams(planned) == ["openai/mine:latest-ctx8192", "openai/b", "openai/qwen3.5:2b"]
+
+
 def test_a_gateway_without_ollama_holds_nothing() -> None:
     planned = plan.make_plan(
         declaration(
@@ -93,7 +109,7 @@ def test_a_gateway_without_ollama_holds_nothing() -> None:
         )
     )
     keys = ("ollama_models", "ollama_derived_models", "ollama_resident_models", "ollama_served_models")
-    assert [planned[key] for key in keys] == [[], [], [], []]
+    assert [planned[key] for key in (*keys, "ollama_gguf_models")] == [[], [], [], [], []]
 
 
 def test_the_question_knows_what_the_model_can_do_and_who_takes_over() -> None:

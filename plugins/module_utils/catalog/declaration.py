@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ollama.gguf import QUANTIZATIONS
 from . import loading
 from .fields import (
     Field,
@@ -58,6 +59,20 @@ _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*\Z")
 _RESERVED_MODEL_NAMES = ("default",)
 
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def _gguf_path(value: Any) -> str | None:
+    wrong = text(value)
+    if wrong or value.startswith(("/", "~/")):
+        return wrong
+    return f"{value!r} is not an absolute path"
+
+
+def _sum(value: Any) -> str | None:
+    return None if isinstance(value, str) and _SHA256.fullmatch(value) else f"{value!r} is not a sum"
+
+
 _PROVIDER_FIELDS = {
     "kind": Field(one_of(*KINDS), f"one of {', '.join(KINDS)}"),
     "api_key": Field(text, 'a vault variable, such as api_key: "{{ vault_openai_api_key }}"'),
@@ -88,6 +103,15 @@ _BACKEND_FIELDS = {
     "rpm": Field(whole_number, "requests a minute, such as rpm: 100"),
     "tpm": Field(whole_number, "tokens a minute, such as tpm: 100000"),
     "price": Field(mapping, "price: {input_per_million_usd: 3, output_per_million_usd: 15}"),
+    "gguf": Field(mapping, "gguf: {path: /srv/models/mine.gguf}, for a model of Ollama's that no registry has"),
+}
+
+
+_GGUF_FIELDS = {
+    "path": Field(_gguf_path, "path: /srv/models/mine.gguf", required=True),
+    "on_box": Field(truth, "on_box: true for a file that lies on the box, or leave it out for one on this machine"),
+    "sha256": Field(_sum, "the 64 hex digits that sha256sum prints"),
+    "quantize": Field(one_of(*QUANTIZATIONS), f"one of {', '.join(QUANTIZATIONS)}, or leave it out"),
 }
 _PRICE_FIELDS = {
     "input_per_million_usd": Field(
@@ -136,6 +160,23 @@ class Price:
 
 
 @dataclass(frozen=True)
+class Gguf:
+    """A file of which Ollama makes a model.
+
+    Attributes:
+        path: where it lies.
+        on_box: whether that is on the box, and not on the machine that runs Ansible.
+        sha256: its sum in hex, or None where the user does not tell it.
+        quantize: what Ollama makes of it, or None.
+    """
+
+    path: str
+    on_box: bool = False
+    sha256: str | None = None
+    quantize: str | None = None
+
+
+@dataclass(frozen=True)
 class Backend:
     """One thing that can answer for a model.
 
@@ -146,6 +187,7 @@ class Backend:
         tpm: tokens a minute that it may get; None for no limit.
         price: what it costs, where the user says so.
         price_declared: whether the user wrote a price, be it right or wrong.
+        gguf: the file it is made of, for a model of Ollama's that no registry has.
     """
 
     provider: str
@@ -154,6 +196,7 @@ class Backend:
     tpm: int | None = None
     price: Price | None = None
     price_declared: bool = False
+    gguf: Gguf | None = None
 
 
 @dataclass(frozen=True)
@@ -389,6 +432,8 @@ def _read_backends(
             continue
         cost, price_problems = _read_price(values["price"], f"{path}.price") if "price" in values else (None, [])
         problems += price_problems
+        file, file_problems = _read_gguf(values["gguf"], f"{path}.gguf") if "gguf" in values else (None, [])
+        problems += file_problems
         backend = Backend(
             provider=values["provider"],
             model=values["model"],
@@ -396,6 +441,7 @@ def _read_backends(
             tpm=values.get("tpm"),
             price=cost,
             price_declared="price" in given,
+            gguf=file,
         )
         if backend.provider not in declared_providers:
             problems.append(
@@ -409,6 +455,11 @@ def _read_backends(
             problems.append(Problem(path, "the same backend stands here twice", "Remove one"))
         backends.append(backend)
     return backends, problems
+
+
+def _read_gguf(given: Any, path: str) -> tuple[Gguf | None, list[Problem]]:
+    values, problems = read(given, path, _GGUF_FIELDS)
+    return (Gguf(**values) if "path" in values else None), problems
 
 
 def _read_price(given: Any, path: str) -> tuple[Price | None, list[Problem]]:

@@ -43,7 +43,35 @@ def derived_name(base: str, context: int) -> str:
 
 def models_to_pull(catalog: Catalog) -> list[str]:
     """Return what comes from Ollama's registry, each name once, in the order of the catalog."""
-    return list(dict.fromkeys(backend.model for _, backend in _backends(catalog)))
+    imported = {name_key(backend.model) for _, backend in _backends(catalog) if backend.gguf}
+    pulled = (backend.model for _, backend in _backends(catalog) if name_key(backend.model) not in imported)
+    return list(dict.fromkeys(pulled))
+
+
+def models_to_import(catalog: Catalog) -> list[dict[str, Any]]:
+    """Return the models made of files as ``ollama_model`` takes them: ``name``, ``path``, ``remote_src`` and so on."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, backend in _backends(catalog):
+        if backend.gguf:
+            told = {"sha256": backend.gguf.sha256, "quantize": backend.gguf.quantize}
+            found.setdefault(
+                name_key(backend.model),
+                {
+                    "name": backend.model,
+                    "path": backend.gguf.path,
+                    "remote_src": backend.gguf.on_box,
+                    **{key: value for key, value in told.items() if value},
+                },
+            )
+    return list(found.values())
+
+
+def name_key(upstream: str) -> str:
+    """Return what two spellings of one model of Ollama's have in common; an invalid name is reported by itself."""
+    try:
+        return parse(upstream).key
+    except InvalidName:
+        return upstream
 
 
 def models_to_derive(catalog: Catalog) -> list[dict[str, Any]]:

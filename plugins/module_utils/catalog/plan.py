@@ -12,7 +12,13 @@ from .clients import client_problems, read_clients
 from .declaration import EMBEDDING, Catalog, Model, read_catalog
 from .images import SERVICE_OF_IMAGE, read_images
 from .litellm_config import REDIS_PORT, deployments, environment, litellm_config
-from .ollama_models import models_to_derive, models_to_keep_loaded, models_to_pull, models_to_serve
+from .ollama_models import (
+    models_to_derive,
+    models_to_import,
+    models_to_keep_loaded,
+    models_to_pull,
+    models_to_serve,
+)
 from .policy import gateway_policy
 from .prices import KnownPrices
 from .problems import Problem
@@ -203,6 +209,7 @@ def _ollama_models(catalog: Catalog, enabled: bool) -> dict[str, list[Any]]:
     """Return what Ollama pulls, derives from that, keeps in memory, and all that it serves; nothing where it is off."""
     return {
         "ollama_models": models_to_pull(catalog) if enabled else [],
+        "ollama_gguf_models": models_to_import(catalog) if enabled else [],
         "ollama_derived_models": models_to_derive(catalog) if enabled else [],
         "ollama_resident_models": models_to_keep_loaded(catalog) if enabled else [],
         "ollama_served_models": models_to_serve(catalog) if enabled else [],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..ollama.names import FORM, InvalidName, parse
 from .chains import circles, next_by_fallback, next_by_overflow
-from .declaration import CHAT, EMBEDDING, HOSTED, OLLAMA, Catalog, Model
-from .ollama_models import models_to_derive
+from .declaration import CHAT, EMBEDDING, HOSTED, OLLAMA, Backend, Catalog, Model, Provider
+from .ollama_models import models_to_derive, name_key
 from .problems import Problem, did_you_mean
 
 
@@ -184,6 +184,7 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
             )
         if provider.kind == OLLAMA:
             problems += _upstream_name_problems(f"{path}.model", backend.model)
+        problems += _file_problems(f"{path}.gguf", backend, provider, catalog)
         if provider.kind == OLLAMA and backend.model.lower().endswith((":cloud", "-cloud")):
             problems.append(
                 Problem(
@@ -207,6 +208,21 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
                 ),
             )
     return problems
+
+
+def _file_problems(path: str, backend: Backend, provider: Provider, catalog: Catalog) -> list[Problem]:
+    """Report a file that nothing is made of, or two declarations of one model of a file."""
+    if provider.kind != OLLAMA:
+        return [Problem(path, "only Ollama makes models of files", "Remove it")] if backend.gguf else []
+    first = next(
+        other
+        for model in catalog.models
+        for other in model.backends
+        if other.provider == OLLAMA and name_key(other.model) == name_key(backend.model)
+    )
+    if first.gguf == backend.gguf:
+        return []
+    return [Problem(path, f"{backend.model!r} is declared before with another file, or with none", "Write the same")]
 
 
 def looks_like_embedding(upstream_model: str) -> bool:
