@@ -58,9 +58,9 @@ class ActionModule(ActionBase):
         else:
             results.update(self._look(task_vars))
             if results.get("changed") and not results.get("failed"):
-                folder = self._bring(results["uploads"])
+                arguments, folder = self._bring(results["uploads"])
                 try:
-                    results = self._work(task_vars)
+                    results = self._work(arguments, task_vars)
                 finally:
                     self._remove_tmp_path(folder, force=True)
         return results
@@ -80,10 +80,15 @@ class ActionModule(ActionBase):
         if entries:
             self._task.args["gguf"] = entries
 
-    def _bring(self, wanted: list[str]) -> str | None:
-        """Copy those of the files to the box that its server lacks; returns the folder there, if there is one."""
+    def _bring(self, wanted: list[str]) -> tuple[dict[str, Any], str | None]:
+        """Copy those of the files to the box that its server lacks.
+
+        Returns the module's arguments with their paths there, and the folder that holds them, if there is one.
+        """
         folder = None
-        for entry in self._files():
+        # The task keeps its own, for it may be tried again.
+        entries = [dict(entry) for entry in self._files()]
+        for entry in entries:
             if not _is_here(entry) or entry["sha256"].lower() not in wanted:
                 continue
             folder = folder or self._make_tmp_path()
@@ -92,7 +97,7 @@ class ActionModule(ActionBase):
             path = self._transfer_file(entry["path"], f"{folder}/{entry['sha256']}.gguf")
             self._fixup_perms2((folder, path))
             entry["path"] = path
-        return folder
+        return {**self._task.args, **({"gguf": entries} if entries else {})}, folder
 
     def _look(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """What the module would do."""
@@ -103,13 +108,13 @@ class ActionModule(ActionBase):
             self._task.check_mode = False
         return seen
 
-    def _work(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+    def _work(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Do it as a job on the box, and print how far it is until it ends."""
         folder = self.get_shell_option("async_dir", default="~/.ansible_async")
         name = f"ollama_model-{secrets.token_hex(8)}.progress"
         self._task.async_val = _LIMIT_S
         try:
-            arguments = {**self._task.args, "progress_file": f"{folder}/{name}"}
+            arguments = {**arguments, "progress_file": f"{folder}/{name}"}
             job = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
         finally:
             self._task.async_val = 0
@@ -119,6 +124,8 @@ class ActionModule(ActionBase):
         folder = str(PurePosixPath(job["results_file"]).parent)
         known = {"jid": job["ansible_job_id"], "_async_dir": folder}
         ended = self._follow(f"{folder}/{name}", known, task_vars)
+        # A job that was ended from outside could not.
+        self._low_level_execute_command(f"rm -f {shlex.quote(f'{folder}/{name}')}")
         self._job(known, "cleanup", task_vars)
         return {key: value for key, value in ended.items() if not key.startswith("ansible_job") and key not in _OF_JOB}
 
@@ -129,8 +136,8 @@ class ActionModule(ActionBase):
         pauses = iter(_PAUSES_S)
         while True:
             time.sleep(next(pauses, _PAUSES_S[-1]))
-            # Without a file, which is so before the work begins and after its end, nothing is printed.
-            lines.take(self._low_level_execute_command(f"cat {shlex.quote(path)}")["stdout"].strip())
+            # Before the work begins and after its end there is no file.
+            lines.take(self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null")["stdout"])
             if lines.news:
                 continue
             job = self._job(known, "status", task_vars)
@@ -178,14 +185,17 @@ class Lines:
         """Whether what was read proves that the job goes on."""
         return bool(self._text) and self.silent_s < _ASK_ABOUT_JOB_S
 
-    def take(self, text: str) -> None:
+    def take(self, output: str) -> None:
         """Take in what the file says, and show it when it is time for a line."""
         now_s = time.monotonic()
+        # A terminal of ssh's adds what others say, such as sudo, and other ends of lines.
+        text = next((line.strip() for line in output.splitlines() if line.startswith("{")), "")
         if text != self._text:
             self._text, self._heard_s = text, now_s
-        if not text:
+        try:
+            report: Report = json.loads(text)
+        except ValueError:
             return
-        report: Report = json.loads(text)
         step = (report["doing"], report["model"], report["status"])
         if step != self._step:
             self._step, self._step_s = step, now_s

@@ -21,7 +21,7 @@ ROLES_DIR = Path(__file__).resolve().parents[2] / "roles"
 PLAYBOOKS_DIR = ROLES_DIR.parent / "playbooks"
 PRICES_FILE = ROLES_DIR.parent / "plugins/module_utils/catalog/prices.json"
 
-_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|docker|redis|ollama|litellm|ingress)_[a-z_]+")
+_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|preflight|docker|redis|ollama|litellm|ingress)_[a-z_]+")
 # What a user edits for each part of the plan.
 _PLAN_SOURCES = {
     "address": "llm_tls and llm_hosts",

@@ -226,8 +226,9 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         calls["repository"] = partial(ask_repository, os_facts, docker, timeout_s)
     # Each call keeps to the time-out itself; the spare second is for the one that does so at the last moment.
     outcomes = run_all(calls, timeout_s + 1)
-    for outcome in outcomes.values():
-        if outcome.error is not None:
+    for name, outcome in outcomes.items():
+        # Without shapes the memory is estimated.
+        if outcome.error is not None and name != "shapes":
             raise outcome.error
     return {
         "os": os_facts,
@@ -240,7 +241,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         "ports": read_ports(ports, published),
         "uids": [read_uid(uid, folder) for uid, folder in uids],
         "models": outcomes["models"].value,
-        "shapes": outcomes["shapes"].value if "shapes" in outcomes else {},
+        "shapes": (outcomes["shapes"].value or {}) if "shapes" in outcomes else {},
     }
 
 

@@ -57,7 +57,7 @@ options:
   gguf:
     description:
       - Models made from GGUF files. A file is uploaded once; its model is made again when the file, its parameters or
-        its texts differ from what is there.
+        its texts differ from those it was made of. They are noted where Ollama keeps a model's licence.
     type: list
     elements: dict
     default: []
@@ -90,7 +90,7 @@ options:
       quantize:
         description:
           - What Ollama makes of a file of 16 or 32 bits.
-          - Such a model is known by its quantization alone, so give a new file a new name.
+          - Newer versions of Ollama refuse it; quantize the file beforehand with C(llama-quantize) of llama.cpp then.
         type: str
         choices: [q4_K_M, q4_K_S, q8_0]
   resident:
@@ -144,7 +144,7 @@ attributes:
     support: full
     details:
       - When no server answers, every model counts as missing, because the container may not be there yet.
-      - The registry is not asked whether it knows the missing models.
+      - Without O(models_dir) the registry is not asked whether it knows the missing models.
   diff_mode:
     description: Returns what changed, or would change in check mode, as a difference.
     support: full
@@ -358,6 +358,11 @@ _SUM = re.compile(r"[0-9a-fA-F]{64}")
 _UNKNOWN_MODEL_HINT = (
     "Check the name in llm_models (group_vars/all/models.yml); the list is at https://ollama.com/library."
 )
+_OTHER_FILE_HINT = "The file is not the one of this sha256: write what sha256sum prints of it."
+_QUANTIZE_HINT = (
+    "Ollama quantizes files of 16 or 32 bits only, and newer versions none: quantize the file with llama-quantize of "
+    "llama.cpp and leave quantize out."
+)
 _DISK_FULL_HINT = "The disk that holds the models is full: free some space or declare smaller models."
 _TOO_OLD_HINT = "Raise the tag of the Ollama image in group_vars/all/images.yml, or declare another model."
 _NETWORK_HINT = "The Ollama server does not reach the model registry: check the DNS, firewall and proxy of the box."
@@ -366,6 +371,8 @@ _OTHER_HINT = "The log of the Ollama container says more. Run again: a pull cont
 # Texts of Ollama server/images.go and of Go's net package, in lower case.
 _HINTS = (
     ("file does not exist", _UNKNOWN_MODEL_HINT),
+    ("digest mismatch", _OTHER_FILE_HINT),
+    ("quantiz", _QUANTIZE_HINT),
     ("no space left on device", _DISK_FULL_HINT),
     ("more system memory", _MEMORY_HINT),
     ("manifest: 412", _TOO_OLD_HINT),
@@ -596,10 +603,11 @@ def see_derived(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
     bases: dict[str, api.Shown] = {}
     outcome.to_make, outcome.notes_of_derived = [], []
     for key, entry in wanted.derived.items():
-        if key not in outcome.after:
+        base_key = entry.base.key
+        # With its base a derived model is made anew.
+        if key not in outcome.after or base_key in outcome.newest or base_key in outcome.to_import:
             outcome.to_make.append(key)
             continue
-        base_key = entry.base.key
         if base_key not in outcome.after:
             # Whether it still fits can be told when the base is there again.
             continue
@@ -615,11 +623,20 @@ def see_resident(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
     """Note which models are not kept in memory in the form in which they are held; raises api.ApiError."""
     kept = kept_digests(client) if wanted.resident else set()
     held = outcome.after
+    changing = {*outcome.to_make, *outcome.to_import, *outcome.newest}
     outcome.to_load = [
-        key
-        for key in wanted.resident
-        if key not in held or key in outcome.to_make or key in outcome.to_import or held[key].digest not in kept
+        key for key in wanted.resident if key not in held or key in changing or held[key].digest not in kept
     ]
+
+
+def see_what_follows(client: api.Client, wanted: Wanted, outcome: Outcome) -> None:
+    """Note again what is to be derived and loaded, now that more is known of the bases; raises TaskFailure."""
+    try:
+        see_derived(client, wanted, outcome)
+        see_resident(client, wanted, outcome)
+    except api.ApiError as error:
+        first = names.parse(next(iter(outcome.after.values())).name)
+        raise change_failure("show", first, error, outcome) from error
 
 
 def see_outdated(wanted: Wanted, registry_url: str, outcome: Outcome) -> None:
@@ -690,14 +707,14 @@ def import_files(client: api.Client, wanted: Wanted, work: Work, outcome: Outcom
     """Upload the files and make their models; raises TaskFailure at the first that fails."""
     for key in outcome.to_import:
         entry = wanted.imported[key]
-        source: dict[str, Any] = {"files": {entry.file_name: f"sha256:{entry.digest}"}}
+        source: dict[str, Any] = {"files": {entry.file_name: f"sha256:{entry.digest}"}, "license": entry.mark}
         if entry.quantize:
             source["quantize"] = entry.quantize
         try:
             if entry.digest in outcome.uploads and not client.has_blob(entry.digest):
                 client.upload(entry.digest, entry.path, work.silence_s, work.begin("uploading", entry.name))
-            work.begin("making", entry.name)
-            client.create(entry.name.short, source, dict(entry.parameters), entry.texts, work.silence_s)
+            told = work.begin("making", entry.name)
+            client.create(entry.name.short, source, dict(entry.parameters), entry.texts, work.silence_s, told)
             outcome.after = held_models(client)
             made = outcome.after.get(key)
             as_wanted = made is not None and entry.is_as_wanted(client.show(made.name))
@@ -844,11 +861,7 @@ def hold(client: api.Client, wanted: Wanted, outcome: Outcome, work: Work, check
     pull_missing(client, wanted.pulled, work, outcome)
     import_files(client, wanted, work, outcome)
     if outcome.pulled or outcome.imported:
-        try:
-            see_derived(client, wanted, outcome)
-            see_resident(client, wanted, outcome)
-        except api.ApiError as error:
-            raise change_failure("show", next(iter(wanted.pulled.values())), error, outcome) from error
+        see_what_follows(client, wanted, outcome)
     make_derived(client, wanted, work, outcome)
     load_resident(client, wanted, work, outcome)
     return [model.name for model in outcome.after.values()]
@@ -878,6 +891,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     before = [model.name for model in outcome.before.values()]
     if state == "latest":
         see_outdated(wanted, params["registry"], outcome)
+        see_what_follows(client, wanted, outcome)
     if state in _HOLDING:
         see_room(params, wanted, outcome)
         work = Work(params["timeout"], progress.ProgressFile(params["progress_file"] or ""))

@@ -698,6 +698,8 @@ class Machine:
         if not path.exists():
             raise ApiError(400, f"blob {digest} for {file!r} is missing")
         content = path.read_bytes()
+        # The file is written anew, under another sum (ollama/ollama#17554).
+        rewritten = content + b" as Ollama writes it"
         if content[:4] != b"GGUF":
             raise ApiError(400, "unsupported content type")
         yield {"status": "parsing GGUF"}
@@ -707,8 +709,8 @@ class Machine:
             if quantization not in ("Q4_K_M", "Q4_K_S", "Q8_0"):
                 raise ApiError(400, f"unsupported quantization type {quantization}")
             yield {"status": f"quantizing F16 model to {quantization}"}
-            content += quantization.encode()
-        weights = Layer(LAYER_TYPE + "model", content, len(content))
+            rewritten += quantization.encode()
+        weights = Layer(LAYER_TYPE + "model", rewritten, len(rewritten))
         added = [weights, *self._own_layers({}, body)]
         config = config_layer(
             {

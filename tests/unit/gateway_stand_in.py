@@ -68,6 +68,8 @@ class Behaviour:
     starting_until: float = 0.0
     # So many times Redis is still away when it is asked for.
     redis_away_times: int = 0
+    # All pieces of a stream are sent at once.
+    together: bool = False
     # So many streams come in one piece first.
     collected_times: int = 0
     # Between two pieces of a stream, in seconds.
@@ -236,6 +238,8 @@ class Handler(BaseHTTPRequestHandler):
         behaviour.collected_times -= 1
         events = ['data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n']
         events += [f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n" for text in deltas]
+        if behaviour.together:
+            events = [events[0], "".join(events[1:])]
         for number, event in enumerate([*events, behaviour.stream_end]):
             if number == 1:
                 self.server.closing.wait(behaviour.before_first_token)

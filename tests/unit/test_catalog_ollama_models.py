@@ -99,6 +99,7 @@ def test_a_model_of_a_file_is_not_pulled_and_can_have_a_context() -> None:
         {"name": "b", "path": "/srv/b", "remote_src": True},
     ]
     assert planned["ollama_derived_models"][0]["from"] == "mine"
+    assert planned["questions"][0]["backends"][0]["description"] == "mine (~/models/mine.gguf, aaaaaaaaaaaa) on box"
     assert upstreams(planned) == ["openai/mine:latest-ctx8192", "openai/b", "openai/qwen3.5:2b"]
 
 

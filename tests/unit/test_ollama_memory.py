@@ -88,7 +88,16 @@ def test_without_one_of_the_numbers_nothing_is_known(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("32g", 32 * GIB), ("1.5gb", 3 * GIB // 2), ("512M", GIB // 2), ("64k", 65536), ("0", 0)]
+    ("text", "size"),
+    [
+        ("32g", 32 * GIB),
+        ("1.5gb", 3 * GIB // 2),
+        ("512M", GIB // 2),
+        ("64k", 65536),
+        ("0", 0),
+        ("32 GiB", 32 * GIB),
+        ("1t", 1024 * GIB),
+    ],
 )
 def test_sizes_are_read_as_compose_does(text: str, size: int) -> None:
     assert parse_size(text) == size

@@ -351,9 +351,35 @@ def test_another_file_makes_another_model(box: Box, file: Path) -> None:
 def test_a_file_is_quantized_when_that_is_asked_for(box: Box, file: Path) -> None:
     small = of_file(file, quantize="q4_K_M")
     assert box.run(gguf=[small])["imported"] == ["house-style:latest"]
-    assert box.client.show("house-style").quantization == "Q4_K_M"
+    assert box.client.show("house-style").license.startswith("Made by the LLM gateway of file sha256:")
     assert box.run(gguf=[small])["changed"] is False
     assert box.run(gguf=[of_file(file, quantize="q8_0")])["imported"] == ["house-style:latest"]
+
+
+def test_a_model_of_that_name_that_was_not_made_of_the_file_is_made_anew(box: Box, file: Path) -> None:
+    wanted = {**of_file(file), "name": "qwen3:8b", "quantize": "q4_K_M"}
+    box.run("qwen3:8b")
+    assert box.run(gguf=[wanted])["imported"] == ["qwen3:8b"]
+    assert box.run(gguf=[wanted])["changed"] is False
+
+
+def test_what_is_no_longer_asked_for_goes(box: Box, file: Path) -> None:
+    box.run(gguf=[of_file(file, parameters={"num_ctx": 4096}, system="Be brief.")])
+    assert box.run(gguf=[of_file(file)])["imported"] == ["house-style:latest"]
+    shown = box.client.show("house-style")
+    assert (shown.parameters, shown.system) == ({}, "")
+
+
+def test_check_mode_tells_what_follows_from_another_file(box: Box, file: Path) -> None:
+    long = {"name": "long", "from": "house-style", "parameters": {"num_ctx": 8192}}
+    wanted: dict[str, Any] = {"derived": [long], "resident": ["long"]}
+    box.run(gguf=[of_file(file)], **wanted)
+    changed = [of_file(file, system="Be brief.")]
+    would = box.run(check=True, gguf=changed, **wanted)
+    did = box.run(gguf=changed, **wanted)
+    told = ("imported", "derived", "loaded", "changed", "diff")
+    assert {key: would[key] for key in told} == {key: did[key] for key in told}
+    assert (did["derived"], did["loaded"]) == (["long:latest"], ["long:latest"])
 
 
 def test_with_its_sum_a_file_that_is_there_is_not_read(box: Box, file: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plugins.action import ollama_model as action
 from plugins.module_utils.ollama import progress
 
 if TYPE_CHECKING:
@@ -101,3 +102,30 @@ def test_without_a_path_nothing_is_written_or_removed() -> None:
     file = progress.ProgressFile("")
     file.write(progress.Progress("pulling", "qwen3.5:2b"))
     file.remove()
+
+
+@pytest.fixture(name="printed")
+def what_is_printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(action.display, "display", lines.append)
+    monkeypatch.setattr(action, "_FIRST_LINE_S", 0.0)
+    return lines
+
+
+def test_a_line_is_read_through_what_a_terminal_adds(printed: list[str]) -> None:
+    shown_lines = action.Lines({"inventory_hostname": "box"})
+    report = json.dumps(on_its_way((0, file_line(GB // 2)), (10, file_line(GB))).report(10))
+    for output in ("", "cat: /x: No such file or directory\r\n", "{half a li", "[WARNING]: {}\r\n"):
+        shown_lines.take(output)
+    assert printed == []
+    shown_lines.take(f"sudo: unable to resolve host box\r\n{report}\r\n")
+    assert printed == ["box: pulling qwen3.5:2b: 1.0 GB of 2.0 GB, 50 %, 50.0 MB/s, 20 s left"]
+    assert shown_lines.news
+
+
+def test_what_was_not_heard_of_for_long_is_no_news(printed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown_lines = action.Lines({})
+    shown_lines.take(json.dumps(progress.Progress("making", "m").report(0)))
+    monkeypatch.setattr(action, "_ASK_ABOUT_JOB_S", 0.0)
+    assert not shown_lines.news
+    assert len(printed) == 1

@@ -105,11 +105,19 @@ def deployments(model: Model, providers: Mapping[str, Provider], ollama_boxes: M
     return found
 
 
+def _file_of(backend: Backend) -> str:
+    """Return what tells one file from another; with another the model counts as changed."""
+    if backend.gguf is None:
+        return ""
+    told = (backend.gguf.path, backend.gguf.quantize, (backend.gguf.sha256 or "")[:12])
+    return f" ({', '.join(part for part in told if part)})"
+
+
 def _ollama_deployment(model: Model, backend: Backend, box: str, address: str) -> Deployment:
     return Deployment(
         id=f"{model.name}/{OLLAMA}/{backend.model}@{box}",
         provider=OLLAMA,
-        description=f"{backend.model} on {box}",
+        description=f"{backend.model}{_file_of(backend)} on {box}",
         # With `ollama_chat/` a refused connection never opens the breaker, so Ollama is asked in OpenAI's dialect.
         api_base=f"{address}/v1",
         api_key_variable="",

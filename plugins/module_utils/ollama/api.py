@@ -72,7 +72,7 @@ class Shown:
 
     ``weights`` are the blobs it is made of. ``parameters`` has every value of a key, as Ollama writes it: a key such as
     ``stop`` may have several. ``embeds`` says that the model makes embeddings and does not chat. ``shape`` is None
-    where the server does not tell it, and ``quantization`` is as Ollama writes it, such as ``Q4_K_M``.
+    where the server does not tell it, and ``license`` is the text kept beside it.
     """
 
     weights: tuple[str, ...]
@@ -81,7 +81,7 @@ class Shown:
     parameters: dict[str, list[str]]
     embeds: bool
     shape: Shape | None = None
-    quantization: str = ""
+    license: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,13 @@ class Client:
         self._follow("pull", {"model": name}, silence_s, told)
 
     def create(
-        self, name: str, source: dict[str, Any], parameters: dict[str, Any], texts: dict[str, str], silence_s: float
+        self,
+        name: str,
+        source: dict[str, Any],
+        parameters: dict[str, Any],
+        texts: dict[str, str],
+        silence_s: float,
+        told: Told | None = None,
     ) -> None:
         """Make a model with parameters and texts of its own, in place of one of that name.
 
@@ -161,7 +167,7 @@ class Client:
         name: digest}}`` of uploaded files, and maybe ``quantize`` (Ollama server/create.go). ``parameters`` are
         Ollama's, such as ``{"num_ctx": 8192}``, ``texts`` the keys ``system`` and ``template``. Raises as ``pull``.
         """
-        self._follow("create", {"model": name, **source, "parameters": parameters, **texts}, silence_s)
+        self._follow("create", {"model": name, **source, "parameters": parameters, **texts}, silence_s, told)
 
     def has_blob(self, digest: str) -> bool:
         """Whether the server has a file, by its hex sha256. Raises Unreachable or OllamaError."""
@@ -195,7 +201,7 @@ class Client:
             system=str(answer.get("system") or ""),
             parameters=_parameters(str(answer.get("parameters") or "")),
             embeds="embedding" in capabilities and "completion" not in capabilities,
-            quantization=str((answer.get("details") or {}).get("quantization_level") or ""),
+            license=str(answer.get("license") or ""),
             shape=read_shape(answer.get("model_info") or {}, has_projector="vision" in capabilities),
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .derived import asked_line, has_parameters, own_texts
+from .derived import asked_line, own_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,20 +50,19 @@ class GgufModel:
         stem = os.path.splitext(os.path.basename(self.path))[0]
         return f"{stem}.gguf"
 
-    def is_as_wanted(self, shown: Shown) -> bool:
-        """Tell whether a model is of this file with the wanted parameters and texts.
+    @property
+    def mark(self) -> str:
+        """The text by which its model is known again; it stands where Ollama keeps a licence.
 
-        Ollama adds others that it knows for the template of the file, so those are no difference. A quantized model is
-        known by its quantization alone, for Ollama keeps nothing of the file it was made from.
+        Ollama rewrites a file that it makes a model of (ollama/ollama#17554), so the model does not tell it otherwise.
         """
-        found = {"system": shown.system, "template": shown.template}
-        if any(found[key] != text for key, text in self.texts.items()):
-            return False
-        if not has_parameters(shown, self.parameters):
-            return False
-        if self.quantize:
-            return shown.quantization.lower() == self.quantize.lower()
-        return any(blob.endswith(f"sha256-{self.digest}") for blob in shown.weights)
+        own = json.dumps([dict(self.parameters), self.texts], sort_keys=True)
+        settings = hashlib.sha256(own.encode()).hexdigest()
+        return f"Made by the LLM gateway of file sha256:{self.digest}, as {self.quantize or 'it is'}, with {settings}"
+
+    def is_as_wanted(self, shown: Shown) -> bool:
+        """Tell whether a model is of this file, with these parameters and texts and no others of the user's."""
+        return shown.license.strip() == self.mark
 
 
 def file_digest(path: str) -> str:

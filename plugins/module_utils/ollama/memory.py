@@ -18,8 +18,8 @@ _COMPUTE_BYTES = _GIB
 # Of a model that is not there only the size is known. With a fifth of the weights for 8192 tokens the result is within
 # a seventh of the formula's for llama3.2:3b and qwen3:8b.
 _CONTEXT_SHARE = 0.2 / 8192
-_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": _GIB}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkmg]?)b?")
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": _GIB, "t": 1024 * _GIB, "p": 1024**2 * _GIB}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?")
 
 
 class Shape(NamedTuple):
@@ -72,7 +72,7 @@ def needed_bytes(weights: int, context: int, parallel: int, shape: Shape | None)
 def parse_size(text: str) -> int:
     """Return the bytes of a size as Compose writes it, such as ``32g``; raises ValueError when it is none.
 
-    The units are those of the Compose specification: b, k or kb, m or mb, g or gb, in powers of 1024.
+    It is read as Docker does (go-units RAMInBytes): k, kb, kib and so on are powers of 1024.
     """
     match = _SIZE.fullmatch(text.strip().lower())
     if match is None:

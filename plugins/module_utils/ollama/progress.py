@@ -21,12 +21,14 @@ _GIGA = 10**9
 class Report(TypedDict):
     """How far one model is.
 
-    ``status`` is Ollama's own word while no bytes move. ``total_bytes`` grows as Ollama comes to further files of the
-    model; the first is nearly all of it. ``seconds_left`` is None where the speed is not known or nothing arrives.
+    ``lines`` came from Ollama so far, and ``status`` is its own word while no bytes move. ``total_bytes`` grows as
+    Ollama comes to further files of the model; the first is nearly all of it. ``seconds_left`` is None where the speed
+    is not known or nothing arrives.
     """
 
     doing: str
     model: str
+    lines: int
     status: str
     completed_bytes: int
     total_bytes: int
@@ -41,6 +43,7 @@ class Progress:
         """``doing`` is what the user reads before the name, such as ``pulling``."""
         self._doing = doing
         self._model = model
+        self._lines = 0
         self._status = ""
         self._files: dict[str, tuple[int, int]] = {}
         self._samples: deque[tuple[float, int]] = deque()
@@ -50,6 +53,7 @@ class Progress:
 
         Lines of a file have ``digest``, ``total`` and, once it is not 0, ``completed`` (Ollama server/download.go).
         """
+        self._lines += 1
         self._status = str(line.get("status") or "")
         digest, total = line.get("digest"), line.get("total")
         if not isinstance(digest, str) or type(total) is not int:
@@ -72,6 +76,7 @@ class Progress:
         return {
             "doing": self._doing,
             "model": self._model,
+            "lines": self._lines,
             "status": self._status,
             "completed_bytes": completed,
             "total_bytes": total,
