@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import on_boxes
 import pytest
@@ -19,7 +20,6 @@ from testinfra.host import Host
 from under_load import Gateway, Load, containers, image_of, losses, start_seconds
 
 AT_LEAST = 2000
-STARTS_AT_MOST = 2.5
 ADDED = {"name": "added", "backends": [{"provider": "ollama", "model": "qwen2.5:0.5b"}]}
 LITELLM = "/opt/llm-gateway/litellm"
 # No catalog leads to a configuration that LiteLLM refuses, so the test hands over the role's files themselves.
@@ -185,16 +185,18 @@ def test_of_all_answers_none_failed_was_cut_or_was_wrong(load: Load, figures: li
     assert not Figures.of(results).lost, losses(results)
 
 
-def test_a_switch_takes_little_longer_than_litellm_needs_to_start(
-    host: Host, gateway: Gateway, figures: list[str]
-) -> None:
+def test_both_replicas_start_at_the_same_time(host: Host, gateway: Gateway, figures: list[str]) -> None:
+    """One after the other, a switch would wait for a whole start more; `scripts/bench` judges how long it takes."""
     begin = time.monotonic()
     done = gateway.change("models", switch_backend="model-a")
     seconds = time.monotonic() - begin
     assert done.rc == 0, done.output
-    start = max(start_seconds(host, replica) for replica in REPLICAS)
+    starts = [start_seconds(host, replica) for replica in REPLICAS]
     figures.append(
         f"Model switched to another backend, whole run, without load: {seconds:.1f} s;"
-        f" LiteLLM's own start-up in it, two replicas at once: {start:.1f} s; {seconds / start:.2f} times.\n"
+        f" LiteLLM's own start-up in it, two replicas at once: {max(starts):.1f} s;"
+        f" {seconds / max(starts):.2f} times.\n"
     )
-    assert seconds <= STARTS_AT_MOST * start
+    started_at = on_boxes.started_at(host)
+    began = [datetime.fromisoformat(started_at[replica]) for replica in REPLICAS]
+    assert (max(began) - min(began)).total_seconds() < min(starts) / 2
