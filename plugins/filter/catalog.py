@@ -117,7 +117,8 @@ def handed_over(*playbooks: Path) -> dict[str, str]:
             for part in [*play.get("roles", []), *play.get("tasks", [])]:
                 for name, value in part.get("vars", {}).items():
                     parts = [_PLAN_SOURCES[part] for part in _PLAN_PART.findall(str(value)) if part in _PLAN_SOURCES]
-                    sources = dict.fromkeys([*parts, *_GATEWAY_VARIABLE.findall(_PLAN_PART.sub("", str(value)))])
+                    rest = _PLAN_PART.sub("", str(value)).replace("__llm_gpu", "llm_gpu")
+                    sources = dict.fromkeys([*parts, *_GATEWAY_VARIABLE.findall(rest)])
                     found[name] = " and ".join(sources) or "nothing else"
     return found
 

@@ -63,6 +63,12 @@ options:
       - The container in which Ollama runs, or will run. It tells more of the models it holds than their size.
     type: str
     default: ""
+  gpu:
+    description:
+      - Look for GPUs too, and tell where Ollama should run, as the option C(mode) of M(homelab.llm_gateway.gpu_facts)
+        says.
+    type: str
+    choices: [auto, nvidia, rocm, vulkan, cpu, required]
   answer_timeout:
     description: Longest wait for Docker, and then for the registry and repository together, in seconds.
     type: int
@@ -137,6 +143,9 @@ box:
         - The key items with name, state (held, known, unknown, unreachable, elsewhere, invalid), bytes, missing_bytes
           and detail of each model.
       type: dict
+    gpu:
+      description: The result C(gpu) of M(homelab.llm_gateway.gpu_facts); null when O(gpu) is not set.
+      type: dict
     shapes:
       description:
         - For each model of which O(ollama_container) tells it bytes_per_token, context_limit and has_projector.
@@ -146,6 +155,7 @@ box:
 import http.client
 import urllib.error
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
@@ -159,6 +169,9 @@ from ..module_utils.box.models import size_models
 from ..module_utils.box.parallel import run_all
 from ..module_utils.box.ports import read_ports
 from ..module_utils.box.system import read_memory, read_os, read_path, read_uid, runs_systemd
+from ..module_utils.gpu.facts import gpu_facts
+from ..module_utils.gpu.tree import Tree
+from ..module_utils.gpu.verdict import MODES
 from ..module_utils.ollama.registry import model_layers
 
 if TYPE_CHECKING:
@@ -222,6 +235,8 @@ def collect(params: dict[str, Any]) -> BoxFacts:
     }
     if params["ollama_container"]:
         calls["shapes"] = partial(read_shapes, run, params["ollama_container"], params["models"], timeout_s)
+    if params["gpu"]:
+        calls["gpu"] = partial(gpu_facts, Tree(Path("/")), run, params["gpu"])
     if params["check_docker_repository"]:
         calls["repository"] = partial(ask_repository, os_facts, docker, timeout_s)
     # Each call keeps to the time-out itself; the spare second is for the one that does so at the last moment.
@@ -241,6 +256,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         "ports": read_ports(ports, published),
         "uids": [read_uid(uid, folder) for uid, folder in uids],
         "models": outcomes["models"].value,
+        "gpu": outcomes["gpu"].value if "gpu" in outcomes else None,
         "shapes": (outcomes["shapes"].value or {}) if "shapes" in outcomes else {},
     }
 
@@ -258,6 +274,7 @@ def main() -> None:
             "docker_network": {"type": "str", "default": ""},
             "docker_images": {"type": "list", "elements": "str", "default": []},
             "ollama_container": {"type": "str", "default": ""},
+            "gpu": {"type": "str", "choices": list(MODES)},
             "answer_timeout": {"type": "int", "default": 10},
         },
         supports_check_mode=True,

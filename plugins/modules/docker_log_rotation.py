@@ -51,29 +51,13 @@ log:
   type: dict
 """
 
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.box.daemon import (
-    DaemonConfigError,
-    log_part,
-    parse_daemon_json,
-    render_daemon_json,
-    with_log_rotation,
-)
-
-
-def write(module: AnsibleModule, path: Path, text: str) -> None:
-    """Replace the file in one step, keeping its mode and owner; a new one is 0644."""
-    existed = path.exists()
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=module.tmpdir, delete=False) as new:
-        new.write(text)
-    module.atomic_move(new.name, str(path))
-    if not existed:
-        path.chmod(0o644)
+from ..module_utils.box.daemon import log_part, with_log_rotation
+from ..module_utils.box.daemon_file import edit
 
 
 def main() -> None:
@@ -86,21 +70,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    path = Path(module.params["path"])
-    try:
-        before = parse_daemon_json(path.read_text(encoding="utf-8") if path.exists() else "", str(path))
-    except DaemonConfigError as error:
-        module.fail_json(msg=str(error))
-    after = with_log_rotation(before, module.params["max_size"], module.params["max_file"])
-    if after != before and not module.check_mode:
-        write(module, path, render_daemon_json(after))
-    diff = {
-        "before_header": f"{path} (what concerns logging)",
-        "after_header": f"{path} (what concerns logging)",
-        "before": render_daemon_json(log_part(before)),
-        "after": render_daemon_json(log_part(after)),
-    }
-    module.exit_json(changed=after != before, log=log_part(after), diff=diff)
+    change = partial(with_log_rotation, max_size=module.params["max_size"], max_file=module.params["max_file"])
+    log, result = edit(module, Path(module.params["path"]), change, log_part, "what concerns logging")
+    module.exit_json(log=log, **result)
 
 
 if __name__ == "__main__":

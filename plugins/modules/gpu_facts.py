@@ -19,9 +19,10 @@ options:
   mode:
     description:
       - V(auto) chooses what there is, NVIDIA before AMD. Intel's GPUs are used only when V(vulkan) is asked for.
+      - V(required) chooses the same way, and RV(gpu.verdict) tells when only the CPU is left.
       - Any other value is taken whatever is there; RV(gpu.verdict) then tells whether it can be had.
     type: str
-    choices: [auto, nvidia, rocm, vulkan, cpu]
+    choices: [auto, nvidia, rocm, vulkan, cpu, required]
     default: auto
   root:
     description:

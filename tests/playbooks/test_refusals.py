@@ -264,8 +264,8 @@ def test_every_mistake_in_one_report(project: Project) -> None:
         "group_vars, host_vars or the inventory: llm_prot: the gateway has no variable of this name. "
         "Did you mean 'llm_port'? "
         "Known: llm_allow_overcommit, llm_bind_address, llm_budget_unavailable, llm_clients, llm_data_dir, "
-        "llm_default_fallbacks, llm_deploy_dir, llm_drain_seconds, llm_drill_confirm, llm_drill_limits, llm_hosts, "
-        "llm_images, "
+        "llm_default_fallbacks, llm_deploy_dir, llm_drain_seconds, llm_drill_confirm, llm_drill_limits, llm_gpu, "
+        "llm_gpu_devices, llm_hosts, llm_images, "
         "llm_master_key, llm_models, llm_models_dir, llm_monitoring_networks, llm_network, llm_outside_from, llm_port, "
         "llm_providers, llm_redis_password, llm_retry_in_flight, llm_secure_logging, llm_sentry_dsn, llm_tls, "
         "llm_tls_ca, llm_tls_certificate, llm_tls_email, llm_tls_key, llm_verify_paid.",

@@ -15,7 +15,9 @@ from ansible.template import Templar, trust_as_template
 
 from plugins.filter.catalog import plain
 from plugins.module_utils.catalog.plan import make_plan
+from plugins.module_utils.gpu.container import gpu_container
 from tests.unit.catalog_samples import declaration
+from tests.unit.gpu_hosts import by_cdi, look
 
 ROOT = Path(__file__).parents[2]
 SECRET = "s3cret-'quoted' $(id) `id` \"x\" \\ end"
@@ -98,6 +100,52 @@ def test_there_are_as_many_replicas_as_wanted_and_all_alike() -> None:
     assert list(services) == ["litellm-1", "litellm-2", "litellm-3"]
     first, *others = [{**service, "container_name": ""} for service in services.values()]
     assert others == [first, first]
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "variables"),
+    [
+        ("no GPU", {}, {}),
+        ("NVIDIA, ready", by_cdi("nvidia.com/gpu=all"), {}),
+        ("AMD, built for ROCm", {"devices": ["/dev/kfd", "/dev/dri/renderD128"]}, {}),
+        ("AMD, part of a processor", {"devices": ["/dev/dri/renderD128"]}, {"OLLAMA_IGPU_ENABLE": "1"}),
+    ],
+)
+def test_ollama_gets_the_gpus_and_stays_as_hardened(
+    tmp_path: Path, host: str, options: dict[str, Any], variables: dict[str, str]
+) -> None:
+    plain_service = compose("ollama", **OLLAMA)["services"]["ollama"]
+    found = gpu_container(look(host, tmp_path))
+    service = compose("ollama", **OLLAMA, ollama_gpu=found)["services"]["ollama"]
+    assert service["environment"] == {**plain_service["environment"], **variables}
+    # The numbers are those of whoever owns the nodes here.
+    assert ("group_add" in service) == (found["mode"] in ("rocm", "vulkan"))
+    varied = ("environment", "group_add")
+    assert {key: value for key, value in service.items() if key not in varied} == {
+        **{key: value for key, value in plain_service.items() if key not in varied},
+        **options,
+    }
+
+
+def test_the_users_variables_of_ollama_come_on_top_and_as_text() -> None:
+    service = compose("ollama", **OLLAMA, ollama_kv_cache_type="q8_0", ollama_environment={"OLLAMA_MAX_QUEUE": 64})[
+        "services"
+    ]["ollama"]
+    environment = service["environment"]
+    assert {
+        name: environment[name] for name in sorted(environment) if name.startswith("OLLAMA_") or name == "HOME"
+    } == {
+        "HOME": "/ollama",
+        "OLLAMA_CONTEXT_LENGTH": "8192",
+        "OLLAMA_FLASH_ATTENTION": "1",
+        "OLLAMA_HOST": "0.0.0.0:11434",
+        "OLLAMA_KEEP_ALIVE": "30m",
+        "OLLAMA_KV_CACHE_TYPE": "q8_0",
+        "OLLAMA_MAX_LOADED_MODELS": "2",
+        "OLLAMA_MAX_QUEUE": "64",
+        "OLLAMA_NO_CLOUD": "1",
+        "OLLAMA_NUM_PARALLEL": "1",
+    }
 
 
 def caddyfile(**variables: Any) -> list[str]:

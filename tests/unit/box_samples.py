@@ -93,6 +93,7 @@ def box(system: str = "debian-13", **changes: Any) -> BoxFacts:
         "ports": [],
         "uids": [],
         "models": models([], free=100 * GIB),
+        "gpu": None,
         "shapes": {},
     }
     facts.update(changes)

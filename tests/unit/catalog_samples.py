@@ -29,6 +29,8 @@ SETTINGS: dict[str, Any] = {
     "llm_tls_ca": "",
     "llm_retry_in_flight": False,
     "llm_allow_overcommit": False,
+    "llm_gpu": "auto",
+    "llm_gpu_devices": [],
     "llm_drain_seconds": 120,
 }
 IMAGES: dict[str, Any] = {

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from plugins.module_utils.gpu.facts import gpu_facts
+from plugins.module_utils.gpu.tree import Tree
+from plugins.modules.gpu_facts import runner
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from plugins.module_utils.gpu.shapes import GpuFacts
 
 GIB = 1024**3
 
@@ -186,3 +192,15 @@ HOSTS: dict[str, Host] = {
     + render(128, "0000:00:02.0"),
     "NVIDIA without driver, and AMD": system() + pci(SECOND, "0x10de", "0x2504", "nouveau") + RX_7900,
 }
+
+
+def look(host: str, root: Path, mode: str = "auto") -> GpuFacts:
+    """What gpu_facts tells of one of the hosts, of which the files are written below ``root``."""
+    HOSTS[host].write(root)
+    return gpu_facts(Tree(root), runner(root, 1), mode)
+
+
+def by_cdi(*devices: str) -> dict[str, Any]:
+    """How a Compose service asks for devices by CDI."""
+    reservation = {"driver": "cdi", "device_ids": list(devices), "capabilities": []}
+    return {"deploy": {"resources": {"reservations": {"devices": [reservation]}}}}

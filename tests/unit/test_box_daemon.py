@@ -11,8 +11,8 @@ from ansible.module_utils.testing import patch_module_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.module_utils.box.daemon import DaemonConfigError, parse_daemon_json, with_log_rotation
-from plugins.modules import docker_log_rotation
+from plugins.module_utils.box.daemon import DaemonConfigError, parse_daemon_json, with_cdi, with_log_rotation
+from plugins.modules import docker_cdi, docker_log_rotation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,12 @@ def test_a_driver_that_cannot_rotate_stays_alone() -> None:
 def test_what_docker_would_not_read_is_refused_with_the_path(text: str) -> None:
     with pytest.raises(DaemonConfigError, match=r"/etc/docker/daemon\.json"):
         parse_daemon_json(text)
+
+
+def test_cdi_is_added_and_every_other_key_and_feature_stays() -> None:
+    config = {"features": {"containerd-snapshotter": True, "cdi": False}, "proxies": {"http-proxy": "http://a:b@c"}}
+    assert with_cdi(config) == {**config, "features": {"containerd-snapshotter": True, "cdi": True}}
+    assert with_cdi({}) == {"features": {"cdi": True}}
 
 
 def test_an_empty_file_is_an_empty_configuration() -> None:
@@ -88,6 +94,26 @@ def test_the_module_keeps_the_rest_and_does_not_show_it(tmp_path: Path, capsys: 
     assert path.stat().st_mode & 0o777 == 0o600
     assert "hunter2" not in json.dumps(result)
     assert '"max-file": "3"' in result["diff"]["after"]
+
+
+def test_cdi_is_switched_on_once_and_only_the_features_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "daemon.json"
+    path.write_text('{"proxies": {"http-proxy": "http://me:hunter2@proxy"}, "features": {"buildkit": true}}')
+
+    def switch() -> dict[str, Any]:
+        with patch_module_args({"path": str(path)}), pytest.raises(SystemExit):
+            docker_cdi.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    first = switch()
+    assert first["changed"]
+    assert first["features"] == {"buildkit": True, "cdi": True}
+    assert "hunter2" not in json.dumps(first)
+    assert json.loads(path.read_text())["proxies"] == {"http-proxy": "http://me:hunter2@proxy"}
+    assert not switch()["changed"]
 
 
 def test_the_module_leaves_a_broken_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

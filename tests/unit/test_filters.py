@@ -63,7 +63,8 @@ def test_a_variable_that_the_playbooks_set_has_no_effect_and_says_so() -> None:
 
 def test_what_a_user_is_sent_to_is_never_the_plan_itself() -> None:
     sources = handed_over(PLAYBOOKS_DIR / "site.yml", PLAYBOOKS_DIR / "verify.yml")
-    assert sources["litellm_image"] == sources["docker_images"] == "llm_images"
+    assert sources["litellm_image"] == "llm_images"
+    assert sources["docker_images"] == sources["ollama_image"] == "llm_images and llm_gpu"
     assert sources["ollama_models"] == sources["verify_questions"] == "llm_models"
     assert [name for name, source in sources.items() if "plan" in source] == []
 

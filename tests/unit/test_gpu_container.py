@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from plugins.module_utils.gpu.container import choice_problems, gpu_container
-from plugins.module_utils.gpu.facts import gpu_facts
-from plugins.module_utils.gpu.tree import Tree
-from plugins.modules.gpu_facts import runner
-from tests.unit.gpu_hosts import FIRST, GIB, HOSTS, OTHER_UUID, UUID
+from tests.unit.gpu_hosts import FIRST, GIB, OTHER_UUID, UUID, by_cdi, look
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from plugins.module_utils.gpu.shapes import GpuFacts
-
 NOTHING = {"options": {}, "environment": {}, "image": "ollama"}
-
-
-def look(host: str, root: Path, mode: str = "auto") -> GpuFacts:
-    HOSTS[host].write(root)
-    return gpu_facts(Tree(root), runner(root, 1), mode)
 
 
 @pytest.mark.parametrize(
@@ -32,12 +22,12 @@ def look(host: str, root: Path, mode: str = "auto") -> GpuFacts:
         ("NVIDIA, driver too old", "auto", NOTHING),
         ("NVIDIA, ready", "cpu", NOTHING),
         ("Intel Arc", "auto", NOTHING),
-        ("NVIDIA, ready", "auto", {**NOTHING, "options": {"devices": ["nvidia.com/gpu=all"]}}),
-        ("WSL2 with NVIDIA", "auto", {**NOTHING, "options": {"devices": ["nvidia.com/gpu=all"]}}),
+        ("NVIDIA, ready", "auto", {**NOTHING, "options": by_cdi("nvidia.com/gpu=all")}),
+        ("WSL2 with NVIDIA", "auto", {**NOTHING, "options": by_cdi("nvidia.com/gpu=all")}),
         (
             "Jetson Orin, JetPack 6",
             "auto",
-            {**NOTHING, "options": {"devices": ["nvidia.com/gpu=all"]}, "environment": {"JETSON_JETPACK": "6"}},
+            {**NOTHING, "options": by_cdi("nvidia.com/gpu=all"), "environment": {"JETSON_JETPACK": "6"}},
         ),
     ],
 )
@@ -80,7 +70,7 @@ def test_the_memory_of_several_cards_is_added_up_and_one_can_be_chosen(tmp_path:
     assert gpu_container(facts)["memory_bytes"] == (12288 + 24564) * 1024**2
     one = gpu_container(facts, [OTHER_UUID.lower()])
     assert (one["gpus"], one["memory_bytes"]) == (["NVIDIA GeForce RTX 4090"], 24564 * 1024**2)
-    assert one["options"] == {"devices": [f"nvidia.com/gpu={OTHER_UUID}"]}
+    assert one["options"] == by_cdi(f"nvidia.com/gpu={OTHER_UUID}")
 
 
 def test_memory_that_one_card_does_not_tell_is_not_known(tmp_path: Path) -> None:

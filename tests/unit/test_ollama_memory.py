@@ -13,11 +13,13 @@ from plugins.module_utils.box import held
 from plugins.module_utils.box.docker import Answer
 from plugins.module_utils.box.fit import memory_lines, memory_problems
 from plugins.module_utils.box.problems import box_problems
-from plugins.module_utils.ollama.memory import Shape, needed_bytes, parse_size, read_shape
+from plugins.module_utils.ollama.memory import CACHE_SHARES, Shape, needed_bytes, parse_size, read_shape
 from tests.unit.box_samples import GIB, box, model, models
+from tests.unit.gpu_hosts import UUID, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 GB = 10**9
 # As /api/show tells them of these models.
@@ -108,7 +110,15 @@ def serving(*entries: tuple[str, int | None, bool], **changes: Any) -> Any:
         {"name": f"{name}-ctx{context}" if context else name, "from": name, "context": context, "resident": resident}
         for name, context, resident in entries
     ]
-    plain = {"models": served, "context": 8192, "parallel": 1, "memory_limit": "32g", "allow_overcommit": False}
+    plain = {
+        "models": served,
+        "context": 8192,
+        "parallel": 1,
+        "memory_limit": "32g",
+        "cache_type": "f16",
+        "gpu_devices": [],
+        "allow_overcommit": False,
+    }
     return {**plain, **changes}
 
 
@@ -139,6 +149,72 @@ def test_what_ollama_tells_of_a_model_goes_before_the_estimate() -> None:
     assert "memory about 4.1 of" in memory_lines(facts, serving(("a:1b", None, False)))[0]
 
 
+def test_where_there_is_a_gpu_its_memory_counts(tmp_path: Path) -> None:
+    sizes = {"a:7b": 5 * GIB, "b:12b": 8 * GIB, "c:20b": 13 * GIB, "d:70b": 40 * GIB}
+    facts = box(
+        memory_bytes=16 * GIB,
+        models=models([model(name, size, missing=0) for name, size in sizes.items()], 99 * GIB),
+        gpu=look("NVIDIA, ready", tmp_path),
+    )
+    assert memory_lines(facts, serving(*((name, 4096, False) for name in sizes))) == [
+        "models run on the GPU by nvidia: NVIDIA GeForce RTX 3060, 12 GiB",
+        "a:7b-ctx4096: the GPU's memory about 6.5 of 10.8 GiB at 4096 tokens: fits",
+        "b:12b-ctx4096: the GPU's memory about 9.8 of 10.8 GiB at 4096 tokens: fits",
+        (
+            "c:20b-ctx4096: the GPU's memory about 15.3 of 10.8 GiB at 4096 tokens: a part of it will spill to the "
+            "CPU, which slows it down. Choose a smaller model or a shorter context"
+        ),
+        (
+            "d:70b-ctx4096: the GPU's memory about 45.0 of 10.8 GiB at 4096 tokens: too large: it will not load, or "
+            "only crawl. Choose a smaller model or a shorter context"
+        ),
+    ]
+    [problem] = memory_problems(facts, serving(("a:7b", None, True), ("b:12b", None, True)))
+    assert "but at most 11.6 GiB of the GPU's memory are there for them" in problem
+
+
+def test_a_model_that_only_just_fits_the_gpu_is_tight(tmp_path: Path) -> None:
+    weights = round(9.2 * GIB)
+    facts = box(models=models([model("a:13b", weights)], 99 * GIB), gpu=look("NVIDIA, ready", tmp_path))
+    assert "tight: another program on the GPU may push it" in memory_lines(facts, serving(("a:13b", 4096, False)))[1]
+
+
+@pytest.mark.parametrize("host", ["NVIDIA, without nvidia-smi", "no GPU"])
+def test_without_a_figure_of_the_gpu_the_memory_of_the_box_counts(tmp_path: Path, host: str) -> None:
+    facts = box(models=models([model("a:1b", 2 * GIB)], 99 * GIB), gpu=look(host, tmp_path))
+    assert "memory about 3.4 of 11.2 GiB at" in memory_lines(facts, serving(("a:1b", None, False)))[1]
+
+
+def test_a_gpu_of_the_processor_takes_no_more_than_the_box_can_spare(tmp_path: Path) -> None:
+    facts = box(memory_bytes=8 * GIB, models=models([model("a:1b", GIB)], 99 * GIB))
+    facts["gpu"] = look("AMD, part of a processor", tmp_path)
+    assert "memory about 2.2 of 5.6 GiB at" in memory_lines(facts, serving(("a:1b", None, False)))[1]
+
+
+def test_a_smaller_cache_takes_less_memory() -> None:
+    shape = shape_of(QWEN_8B)
+    plain, half, quarter = (needed_bytes(5 * GIB, 32768, 1, shape, kind) - 6 * GIB for kind in CACHE_SHARES)
+    assert (half, quarter) == (plain / 2, plain / 4)
+    facts = box(models=models([model("a:1b", 2 * GIB)], 99 * GIB))
+    assert "memory about 3.2 of" in memory_lines(facts, serving(("a:1b", None, False), cache_type="q8_0"))[0]
+
+
+def test_gpus_that_cannot_be_had_are_told_before_what_they_would_hold(tmp_path: Path) -> None:
+    facts = box(
+        models=models([model("a:20b", 20 * GIB)], 99 * GIB), gpu=look("NVIDIA, driver too old", tmp_path, "required")
+    )
+    wanted = {"docker_install": True, "allow_unsupported_os": False, "ports": [], "uids": []}
+    resident = ("a:20b", None, True)
+    [problem] = box_problems(facts, {**wanted, "serving": serving(resident)})
+    assert problem.startswith("llm_gpu (group_vars/all/gateway.yml): a GPU is required, and none here can be used")
+    assert problem.endswith("Mend that, or set llm_gpu: auto, which settles for the CPU.")
+    assert box_problems(facts, {**wanted, "serving": serving()}) == []
+    facts["gpu"] = look("no GPU", tmp_path / "other")
+    assert box_problems(facts, {**wanted, "serving": serving(resident, gpu_devices=[UUID])}) == [
+        "llm_gpu_devices: models run on the CPU (there is no GPU by NVIDIA, AMD or Intel). Set llm_gpu_devices: []."
+    ]
+
+
 def test_a_model_of_unknown_size_is_told_as_such() -> None:
     facts = box(models=models([model("hf.co/a/b", state="elsewhere")], 99 * GIB))
     served = serving(("hf.co/a/b", None, True))
@@ -152,9 +228,9 @@ def test_residents_that_do_not_fit_together_are_refused_unless_that_is_allowed()
     wanted = {"docker_install": True, "allow_unsupported_os": False, "ports": [], "uids": []}
     problem = (
         "The models that shall stay in memory need 16.4 GiB together (a:8b 8.2 GiB, b:8b 8.2 GiB), but at most "
-        "13.6 GiB are there for them. Take resident: true from one of them, give it a shorter context or a smaller "
-        "model (group_vars/all/models.yml), or set llm_allow_overcommit: true (group_vars/all/gateway.yml) to try it "
-        "all the same."
+        "13.6 GiB of memory are there for them. Take resident: true from one of them, give it a shorter context or a "
+        "smaller model (group_vars/all/models.yml), or set llm_allow_overcommit: true (group_vars/all/gateway.yml) to "
+        "try it all the same."
     )
     assert box_problems(facts, {**wanted, "serving": serving(*both)}) == [problem]
     assert memory_problems(facts, serving(*both, allow_overcommit=True)) == []

@@ -1,4 +1,4 @@
-"""Log rotation in Docker's daemon.json. What the user wrote there is never changed, only added to."""
+"""What the gateway adds to Docker's daemon.json. What the user wrote there is never changed, only added to."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def parse_daemon_json(text: str, path: str = PATH) -> dict[str, Any]:
         config = json.loads(text)
     except ValueError as error:
         raise DaemonConfigError(
-            f"{path} is not valid JSON ({error}), so log rotation cannot be added to it. "
-            "Correct the file, or remove it."
+            f"{path} is not valid JSON ({error}), so nothing can be added to it. Correct the file, or remove it."
         ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("log-opts", {}), dict):
+    mappings = ("log-opts", "features")
+    if not isinstance(config, dict) or not all(isinstance(config.get(key, {}), dict) for key in mappings):
         raise DaemonConfigError(
-            f"{path} must hold one JSON object, and its key log-opts another. Correct the file, or remove it."
+            f"{path} must hold one JSON object, and its keys {' and '.join(mappings)} others. "
+            "Correct the file, or remove it."
         )
     return config
 
@@ -54,6 +55,14 @@ def with_log_rotation(config: Mapping[str, Any], max_size: str, max_file: int) -
         # Docker takes the values of log-opts as strings only.
         merged["log-opts"] = {"max-size": max_size, "max-file": str(max_file), **config.get("log-opts", {})}
     return merged
+
+
+def with_cdi(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with devices by CDI switched on; other features stay as they are.
+
+    NVIDIA's own `nvidia-ctk runtime configure --cdi.enabled` drops them (pkg/config/engine/docker/docker.go).
+    """
+    return {**config, "features": {**config.get("features", {}), "cdi": True}}
 
 
 def render_daemon_json(config: Mapping[str, Any]) -> str:

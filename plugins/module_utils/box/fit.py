@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from ..gpu.container import gpu_container
+from ..gpu.report import gpu_line
 from ..ollama.memory import Shape, needed_bytes, parse_size
 from ..ollama.names import InvalidName, parse
 
@@ -12,12 +14,18 @@ if TYPE_CHECKING:
 
     from .shapes import BoxFacts
 
-FITS, TIGHT, TOO_LARGE, UNKNOWN = "fits", "tight", "too large", "unknown"
+FITS, TIGHT, SPILLS, TOO_LARGE, UNKNOWN = "fits", "tight", "spills", "too large", "unknown"
 # The rest of the memory is for the system, its cache of the disk and the gateway itself.
 _COMFORTABLE_SHARE = 0.7
 _POSSIBLE_SHARE = 0.85
+# Of a GPU's own memory, which other programs rarely use.
+_COMFORTABLE_GPU_SHARE = 0.9
+# Ollama leaves this free on each GPU (ml/device.go).
+_GPU_MARGIN_BYTES = 457 * 1024**2
 _GIB = 1024**3
 _GATEWAY_FILE = "group_vars/all/gateway.yml"
+_RAM, _VRAM = "memory", "the GPU's memory"
+_TIGHT = {_RAM: "the box may have to swap", _VRAM: "another program on the GPU may push it to the CPU"}
 
 
 class Serving(TypedDict):
@@ -27,14 +35,18 @@ class Serving(TypedDict):
     context: int  # tokens of the models that declare none
     parallel: int
     memory_limit: str  # of Ollama's container, as Compose writes it
+    cache_type: str  # of keys and values, as ollama/memory.py knows it
+    gpu_devices: Sequence[str]  # the GPUs to use, all when empty
     allow_overcommit: bool
 
 
 class Room(NamedTuple):
-    """Memory for models, in bytes: what leaves air beside it, and all that can be had."""
+    """Memory for models, in bytes."""
 
-    comfortable: int
-    possible: int
+    comfortable: int  # leaves air beside it
+    possible: int  # all that can be had where models should run
+    spilled: int  # with the box's memory, where a part may run on the CPU
+    kind: str  # memory, or the GPU's memory, for the user to read
 
 
 class Need(NamedTuple):
@@ -49,13 +61,14 @@ class Need(NamedTuple):
 
 
 def memory_lines(facts: BoxFacts, serving: Serving) -> list[str]:
-    """Return a line for each model that the box will serve: download, memory, and whether it fits."""
+    """Return where models run, and a line for each that the box will serve: download, memory, and whether it fits."""
     try:
         room = _room(facts, serving)
     except ValueError:
         # Told by memory_problems.
         return []
-    return [_line(need, room) for need in _needs(facts, serving, room)]
+    lines = [_line(need, room) for need in _needs(facts, serving, room)]
+    return [gpu_line(facts["gpu"], serving["gpu_devices"]), *lines] if lines and facts["gpu"] else lines
 
 
 def memory_problems(facts: BoxFacts, serving: Serving) -> list[str]:
@@ -73,9 +86,9 @@ def memory_problems(facts: BoxFacts, serving: Serving) -> list[str]:
     sizes = ", ".join(f"{need.name} {_gib(need.needed or 0)}" for need in resident)
     problem = (
         f"The models that shall stay in memory need {_gib(together)} together ({sizes}), but at most "
-        f"{_gib(room.possible)} are there for them. Take resident: true from one of them, give it a shorter context or "
-        f"a smaller model (group_vars/all/models.yml), or set llm_allow_overcommit: true ({_GATEWAY_FILE}) "
-        "to try it all the same."
+        f"{_gib(room.possible)} of {room.kind} are there for them. Take resident: true from one of them, give it "
+        f"a shorter context or a smaller model (group_vars/all/models.yml), or set llm_allow_overcommit: true "
+        f"({_GATEWAY_FILE}) to try it all the same."
     )
     return [problem]
 
@@ -84,7 +97,15 @@ def _room(facts: BoxFacts, serving: Serving) -> Room:
     memory = facts["memory_bytes"]
     # Docker reads 0 as no limit.
     limit = parse_size(str(serving["memory_limit"])) or memory
-    return Room(min(limit, int(memory * _COMFORTABLE_SHARE)), min(limit, int(memory * _POSSIBLE_SHARE)))
+    comfortable, possible = (min(limit, int(memory * share)) for share in (_COMFORTABLE_SHARE, _POSSIBLE_SHARE))
+    gpu = gpu_container(facts["gpu"], serving["gpu_devices"]) if facts["gpu"] else None
+    if gpu is None or gpu["memory_bytes"] is None:
+        return Room(comfortable, possible, possible, _RAM)
+    own = gpu["memory_bytes"]
+    comfortable_own, possible_own = int(own * _COMFORTABLE_GPU_SHARE), own - len(gpu["gpus"]) * _GPU_MARGIN_BYTES
+    if gpu["shares_memory"]:
+        return Room(min(comfortable, comfortable_own), min(possible, possible_own), possible, _RAM)
+    return Room(min(comfortable_own, possible_own), possible_own, possible_own + comfortable, _VRAM)
 
 
 def _needs(facts: BoxFacts, serving: Serving, room: Room) -> list[Need]:
@@ -97,7 +118,9 @@ def _needs(facts: BoxFacts, serving: Serving, room: Room) -> list[Need]:
         context = int(entry["context"] or serving["context"])
         shape = facts["shapes"].get(model["name"]) if model else None
         needed = (
-            needed_bytes(model["bytes"], context, serving["parallel"], Shape(**shape) if shape else None)
+            needed_bytes(
+                model["bytes"], context, serving["parallel"], Shape(**shape) if shape else None, serving["cache_type"]
+            )
             if model and model["bytes"]
             else None
         )
@@ -110,7 +133,11 @@ def _needs(facts: BoxFacts, serving: Serving, room: Room) -> list[Need]:
 def _fit(needed: int | None, room: Room) -> str:
     if needed is None:
         return UNKNOWN
-    return FITS if needed <= room.comfortable else TIGHT if needed <= room.possible else TOO_LARGE
+    if needed <= room.comfortable:
+        return FITS
+    if needed <= room.possible:
+        return TIGHT
+    return SPILLS if needed <= room.spilled else TOO_LARGE
 
 
 def _line(need: Need, room: Room) -> str:
@@ -119,11 +146,12 @@ def _line(need: Need, room: Room) -> str:
     download = f"download {_gib(need.missing)}, " if need.missing else ""
     advice = {
         FITS: "fits",
-        TIGHT: "tight: the box may have to swap, and no other model fits beside it",
+        TIGHT: f"tight: {_TIGHT[room.kind]}, and no other model fits beside it",
+        SPILLS: "a part of it will spill to the CPU, which slows it down. Choose a smaller model or a shorter context",
         TOO_LARGE: "too large: it will not load, or only crawl. Choose a smaller model or a shorter context",
     }
     share = f"{need.needed / _GIB:.1f} of {_gib(room.comfortable)}"
-    return f"{need.name}: {download}memory about {share} at {need.context} tokens: {advice[need.fit]}"
+    return f"{need.name}: {download}{room.kind} about {share} at {need.context} tokens: {advice[need.fit]}"
 
 
 def _key(name: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..gpu.report import gpu_problems
 from .fit import memory_problems
 from .install import SUPPORTED, UnsupportedOs, docker_install_plan, supported_system
 
 if TYPE_CHECKING:
+    from .fit import Serving
     from .shapes import BoxFacts, DockerFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, UidFacts, Wanted
 
 ARCHITECTURES = ("amd64", "arm64")
@@ -48,7 +50,7 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
     ``address``, ``port``, ``variable`` (what sets the port) and optionally ``project`` (our own Compose project, which
     may hold the port), ``file`` (where ``variable`` stands), ``address_variable`` and ``address_file``; and ``uids``,
     a list of mappings with ``uid`` and ``variable``, and optionally the ``folder`` that the user keeps things in and
-    its ``folder_variable``. With ``serving``, a ``fit.Serving``, the memory is looked at too.
+    its ``folder_variable``. With ``serving``, a ``fit.Serving``, the memory and the GPUs are looked at too.
     """
     return [
         *_system_problems(facts, wanted),
@@ -56,8 +58,16 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
         *_port_problems(facts["ports"], wanted),
         *_uid_problems(facts["uids"], wanted),
         *model_problems(facts["models"]),
-        *(memory_problems(facts, wanted["serving"]) if "serving" in wanted else []),
+        *(_serving_problems(facts, wanted["serving"]) if "serving" in wanted else []),
     ]
+
+
+def _serving_problems(facts: BoxFacts, serving: Serving) -> list[str]:
+    gpu = facts["gpu"]
+    # A box that serves no model needs no GPU either.
+    in_the_way = gpu_problems(gpu, serving["gpu_devices"]) if gpu and serving["models"] else []
+    # Which memory there is depends on the GPUs.
+    return in_the_way or memory_problems(facts, serving)
 
 
 def box_warnings(facts: BoxFacts, wanted: Wanted) -> list[str]:

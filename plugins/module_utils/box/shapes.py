@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from ..gpu.shapes import GpuFacts
 
 
 class OsFacts(TypedDict):
@@ -124,6 +127,7 @@ class BoxFacts(TypedDict):
     ports: list[PortFacts]
     uids: list[UidFacts]
     models: ModelsFacts
+    gpu: GpuFacts | None  # None where nobody asked
     shapes: dict[str, dict[str, Any]]  # by model, as ollama/memory.py reads it from an Ollama that runs and holds it
 
 

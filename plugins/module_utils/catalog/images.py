@@ -13,6 +13,8 @@ from .problems import Problem
 # (CVE-2026-7482 was fixed before it), Redis CVE-2025-49844 (Lua use after free), Caddy CVE-2026-27587 (path rules that
 # another spelling walks around).
 FLOORS = {"litellm": "1.84.0", "ollama": "0.30.0", "redis": "8.2.2", "caddy": "2.11.1"}
+# The box's GPU decides which of them runs.
+OLLAMA_IMAGES = ("ollama", "ollama_rocm")
 # Where an image and the service that runs it have different names.
 SERVICE_OF_IMAGE = {"caddy": "ingress"}
 
@@ -32,14 +34,19 @@ _IMAGE_FIELDS = {
     "tag": Field(text, "a version in quotes, such as v1.108.10", required=True),
     "digest": Field(_digest, 'sha256: and 64 hex digits as the registry prints them, or "" for none'),
 }
+_OLLAMA_FIELDS = {
+    **_IMAGE_FIELDS,
+    "rocm_digest": Field(_digest, 'the digest of the same version for AMD (its tag ends in -rocm), or "" for none'),
+}
+_ROCM_SUFFIX = "-rocm"
 
 
 def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
     """Read ``llm_images``.
 
     Returns:
-        The full reference of each image (``repository:tag@digest``), and every problem: an image that is missing,
-        without a version, or below its security floor.
+        The full reference of each image (``repository:tag@digest``), Ollama's for AMD as ``ollama_rocm``; and every
+        problem: an image that is missing, without a version, or below its security floor.
     """
     where = "llm_images"
     if isinstance(declared, Undefined):
@@ -55,13 +62,20 @@ def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
         if name not in declared:
             continue
         path = f"{where}.{name}"
-        values, found = read(declared[name], path, _IMAGE_FIELDS)
+        values, found = read(declared[name], path, _OLLAMA_FIELDS if name == "ollama" else _IMAGE_FIELDS)
         problems += found
         if "repository" in values and "tag" in values:
             problems += _floor_problems(path, values["tag"], floor)
-            digest = values.get("digest", "")
-            references[name] = f"{values['repository']}:{values['tag']}" + (f"@{digest}" if digest else "")
+            references[name] = _reference(values["repository"], values["tag"], values.get("digest", ""))
+            if name == "ollama":
+                # The same version with AMD's library in the place of NVIDIA's (ollama/ollama, Dockerfile).
+                tag = values["tag"].removesuffix(_ROCM_SUFFIX) + _ROCM_SUFFIX
+                references["ollama_rocm"] = _reference(values["repository"], tag, values.get("rocm_digest", ""))
     return references, problems
+
+
+def _reference(repository: str, tag: str, digest: str) -> str:
+    return f"{repository}:{tag}" + (f"@{digest}" if digest else "")
 
 
 def _floor_problems(path: str, tag: str, floor: str) -> list[Problem]:

@@ -10,7 +10,7 @@ from .budgets import budget_problems, budget_warnings
 from .chains import fallbacks_of
 from .clients import client_problems, read_clients
 from .declaration import EMBEDDING, Catalog, Model, read_catalog
-from .images import SERVICE_OF_IMAGE, read_images
+from .images import OLLAMA_IMAGES, SERVICE_OF_IMAGE, read_images
 from .litellm_config import REDIS_PORT, deployments, environment, litellm_config
 from .ollama_models import (
     models_to_derive,
@@ -35,7 +35,7 @@ from .settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 # Files of the version before know nothing of it, and its clients ask http://.
@@ -157,9 +157,7 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
     settings = declaration.settings
     return {
         "images": images,
-        "images_to_hold": [
-            image for name, image in images.items() if SERVICE_OF_IMAGE.get(name, name) not in declaration.switched_off
-        ],
+        "images_to_hold": {name: _images_to_hold(images, name, declaration.switched_off) for name in OLLAMA_IMAGES},
         "ports": [] if "ingress" in declaration.switched_off else published_ports(settings),
         "address": address_plan(settings, declaration.gateway_box, declaration.gateway_box_address),
         **_ollama_models(catalog, "ollama" not in declaration.switched_off),
@@ -189,6 +187,13 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
             *budget_warnings(catalog, clients),
         ],
     }
+
+
+def _images_to_hold(images: Mapping[str, str], ollama: str, switched_off: Collection[str]) -> list[str]:
+    """Return the images of what runs, where Ollama's is the named one of ``OLLAMA_IMAGES``."""
+    held = {name: image for name, image in images.items() if name not in OLLAMA_IMAGES}
+    held["ollama"] = images[ollama]
+    return [image for name, image in held.items() if SERVICE_OF_IMAGE.get(name, name) not in switched_off]
 
 
 def _stray_boxes(declaration: Declaration) -> list[Problem]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ..gpu.verdict import MODES
+from ..ollama.environment import CACHE_TYPES, FLASH_ATTENTION, environment_problem
 from .address import TLS_MODES, address_problems, is_host, tls_mode
 from .fields import (
     Field,
@@ -103,6 +105,30 @@ def _replicas(value: Any) -> str | None:
     return None if str(value) in {str(number) for number in range(1, 9)} else f"{value!r} is not a number from 1 to 8"
 
 
+# NVIDIA's UUIDs (`nvidia-smi -L`), whole cards or slices of them, and addresses as in /sys/bus/pci/devices.
+_GPU_NAME = re.compile(r"((GPU|MIG)-[0-9a-f-]{36}|[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\Z", re.IGNORECASE)
+
+
+def _gpu(value: Any) -> str | None:
+    return None if value in MODES else f"{value!r} is none of {', '.join(MODES)}"
+
+
+def _gpu_devices(value: Any) -> str | None:
+    """Accept a list of UUIDs and PCI addresses; a number would name another card after the next start."""
+    if not isinstance(value, list):
+        return f"is not a list but {kind_of(value)}"
+    wrong = [item for item in value if not (isinstance(item, str) and _GPU_NAME.match(item))]
+    return f"holds {wrong[0]!r}, which is neither the UUID of a GPU nor its PCI address" if wrong else None
+
+
+def _cache_type(value: Any) -> str | None:
+    return None if value in CACHE_TYPES else f"{value!r} is none of {', '.join(CACHE_TYPES)}"
+
+
+def _flash_attention(value: Any) -> str | None:
+    return None if str(value).lower() in FLASH_ATTENTION else f"{value!r} is none of {', '.join(FLASH_ATTENTION)}"
+
+
 SETTINGS = {
     "llm_bind_address": Field(
         _address,
@@ -133,8 +159,16 @@ SETTINGS = {
     ),
     "llm_sentry_dsn": Field(_sentry_dsn, 'llm_sentry_dsn: "https://KEY@HOST/NUMBER", or "" for no Sentry'),
     "llm_monitoring_networks": Field(networks, "llm_monitoring_networks: [10.0.0.0/24], or [] for nobody"),
+    "llm_gpu": Field(_gpu, f"llm_gpu: {', '.join(MODES[:-1])} or {MODES[-1]}"),
+    "llm_gpu_devices": Field(
+        _gpu_devices,
+        "llm_gpu_devices: [GPU-5f8b8f2a-…] as `nvidia-smi -L` prints it, or a PCI address such as 0000:03:00.0",
+    ),
     # A role's own, but known only after other roles have changed the box.
     "litellm_replicas": Field(_replicas, "litellm_replicas: 2"),
+    "ollama_environment": Field(environment_problem, 'ollama_environment: {OLLAMA_MAX_QUEUE: "64"}, or {} for none'),
+    "ollama_flash_attention": Field(_flash_attention, "ollama_flash_attention: auto"),
+    "ollama_kv_cache_type": Field(_cache_type, "ollama_kv_cache_type: f16, or q8_0 for half the memory"),
 }
 # What holds where a user's files do not name the variable at all, as those written for an earlier version.
 DEFAULTS: dict[str, Any] = {
@@ -143,6 +177,8 @@ DEFAULTS: dict[str, Any] = {
     "llm_clients": [],
     "llm_default_fallbacks": [],
     "llm_drain_seconds": 120,
+    "llm_gpu": "auto",
+    "llm_gpu_devices": [],
     "llm_hosts": [],
     "llm_monitoring_networks": [],
     "llm_outside_from": [],
@@ -154,6 +190,9 @@ DEFAULTS: dict[str, Any] = {
     "llm_tls_email": "",
     "llm_tls_key": "",
     "litellm_replicas": 2,
+    "ollama_environment": {},
+    "ollama_flash_attention": "auto",
+    "ollama_kv_cache_type": "f16",
 }
 CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_default_fallbacks", "llm_clients", "llm_images")
 # Read by playbooks/drill.yml alone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .verdict import CPU, NVIDIA, ROCM, VULKAN, able_gpus
 
@@ -24,7 +24,10 @@ class GpuContainer(TypedDict):
     image: str  # of the images that are declared: ollama, or ollama_rocm
     gpus: list[str]  # what is used, for the user to read
     memory_bytes: int | None  # of those GPUs together; None where it is not known, and on the CPU
-    options: dict[str, list[str]]  # keys of a Compose service
+    shares_memory: bool  # it is the memory of the box itself
+    cdi_devices: list[str]  # NVIDIA's names for what the container gets
+    driver_version: str  # NVIDIA's; empty where it is not known
+    options: dict[str, Any]  # keys of a Compose service
     environment: dict[str, str]
 
 
@@ -38,7 +41,17 @@ def gpu_container(facts: GpuFacts, chosen: Sequence[str] = ()) -> GpuContainer:
     mode = facts["verdict"]["mode"]
     gpus = [gpu for gpu in able_gpus(facts["gpus"], mode) if not chosen or _is_chosen(gpu, chosen)]
     if mode == CPU or not gpus:
-        return {"mode": CPU, "image": "ollama", "gpus": [], "memory_bytes": None, "options": {}, "environment": {}}
+        return {
+            "mode": CPU,
+            "image": "ollama",
+            "gpus": [],
+            "memory_bytes": None,
+            "shares_memory": False,
+            "cdi_devices": [],
+            "driver_version": "",
+            "options": {},
+            "environment": {},
+        }
     memory = [gpu["memory_bytes"] for gpu in gpus]
     environment: dict[str, str] = {}
     jetpack = facts["place"]["jetpack"]
@@ -47,12 +60,18 @@ def gpu_container(facts: GpuFacts, chosen: Sequence[str] = ()) -> GpuContainer:
         environment["JETSON_JETPACK"] = str(jetpack)
     if mode == VULKAN and any(gpu["integrated"] for gpu in gpus):
         environment["OLLAMA_IGPU_ENABLE"] = "1"
+    cdi_devices = []
+    if mode == NVIDIA:
+        cdi_devices = [f"{_CDI_KIND}={gpu['uuid']}" for gpu in gpus] if chosen else [f"{_CDI_KIND}=all"]
     return {
         "mode": mode,
         "image": "ollama_rocm" if mode == ROCM else "ollama",
         "gpus": [gpu["name"] for gpu in gpus],
         "memory_bytes": None if None in memory else sum(size or 0 for size in memory),
-        "options": _nvidia_options(gpus, chosen) if mode == NVIDIA else _node_options(facts, gpus, mode),
+        "shares_memory": all(gpu["integrated"] for gpu in gpus),
+        "cdi_devices": cdi_devices,
+        "driver_version": gpus[0]["driver_version"] if mode == NVIDIA else "",
+        "options": _cdi_options(cdi_devices) if mode == NVIDIA else _node_options(facts, gpus, mode),
         "environment": environment,
     }
 
@@ -80,13 +99,13 @@ def _reason(gpu: Gpu | None) -> str:
     return gpu["problem"] if gpu else ""
 
 
-def _nvidia_options(gpus: Sequence[Gpu], chosen: Sequence[str]) -> dict[str, list[str]]:
-    if not chosen:
-        return {"devices": [f"{_CDI_KIND}=all"]}
-    return {"devices": [f"{_CDI_KIND}={gpu['uuid']}" for gpu in gpus]}
+def _cdi_options(devices: Sequence[str]) -> dict[str, Any]:
+    # Every Compose v2 reads this; the short form under `devices` needs 2.30, and Debian 13 has 2.26.
+    reservation = {"driver": "cdi", "device_ids": list(devices), "capabilities": []}
+    return {"deploy": {"resources": {"reservations": {"devices": [reservation]}}}} if devices else {}
 
 
-def _node_options(facts: GpuFacts, gpus: Sequence[Gpu], mode: str) -> dict[str, list[str]]:
+def _node_options(facts: GpuFacts, gpus: Sequence[Gpu], mode: str) -> dict[str, Any]:
     nodes = [node for gpu in gpus for node in gpu["nodes"]]
     return {
         "devices": [_COMPUTE_NODE, *nodes] if mode == ROCM else nodes,

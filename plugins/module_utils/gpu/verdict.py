@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
     from .shapes import Gpu, Place, Verdict
 
-AUTO, NVIDIA, ROCM, VULKAN, CPU = "auto", "nvidia", "rocm", "vulkan", "cpu"
-MODES = (AUTO, NVIDIA, ROCM, VULKAN, CPU)
+AUTO, NVIDIA, ROCM, VULKAN, CPU, REQUIRED = "auto", "nvidia", "rocm", "vulkan", "cpu", "required"
+# What may be asked for; required is auto that does not settle for the CPU.
+MODES = (AUTO, NVIDIA, ROCM, VULKAN, CPU, REQUIRED)
 _LIBRARIES = {NVIDIA: "cuda", ROCM: "rocm", VULKAN: "vulkan"}
 
 
@@ -20,11 +21,12 @@ def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
     Args:
         gpus: the GPUs of the box.
         place: where its system runs.
-        wish: ``auto``, or the mode that is wanted whatever is there.
+        wish: ``auto``, ``required`` (the same, with a problem where only the CPU is left), or the mode that is wanted
+            whatever is there.
     """
     if wish == CPU:
         return {"mode": CPU, "reason": "the CPU was asked for", "problem": ""}
-    if wish != AUTO:
+    if wish not in (AUTO, REQUIRED):
         able = able_gpus(gpus, wish)
         problem = "" if able else f"no GPU here can be used by {wish}: {_told(gpus, place)}"
         return {
@@ -39,7 +41,9 @@ def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
             left = [gpu for gpu in gpus if gpu not in able]
             beside = f"; not used: {_told(left, place)}" if left else ""
             return {"mode": mode, "reason": f"{_names(able)}{beside}", "problem": ""}
-    return {"mode": CPU, "reason": _told(gpus, place), "problem": ""}
+    told = _told(gpus, place)
+    problem = f"a GPU is required, and none here can be used unasked: {told}" if wish == REQUIRED else ""
+    return {"mode": CPU, "reason": told, "problem": problem}
 
 
 def able_gpus(gpus: Iterable[Gpu], mode: str) -> list[Gpu]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _GIB = 1024**3
 _BYTES_OF_A_VALUE = 2
+# What the keys and values take of 16 bits each (llm/llama_server.go).
+CACHE_SHARES = {"f16": 1.0, "q8_0": 0.5, "q4_0": 0.25}
 _COMPUTE_BYTES = _GIB
 # Of a model that is not there only the size is known. With a fifth of the weights for 8192 tokens the result is within
 # a seventh of the formula's for llama3.2:3b and qwen3:8b.
@@ -53,7 +55,7 @@ def read_shape(model_info: Mapping[str, Any], *, has_projector: bool) -> Shape |
     return Shape(2 * layers * key_heads * per_head * _BYTES_OF_A_VALUE, limit, has_projector)
 
 
-def needed_bytes(weights: int, context: int, parallel: int, shape: Shape | None) -> int:
+def needed_bytes(weights: int, context: int, parallel: int, shape: Shape | None, cache_type: str = "f16") -> int:
     """Return the bytes a model takes in memory.
 
     Args:
@@ -61,12 +63,14 @@ def needed_bytes(weights: int, context: int, parallel: int, shape: Shape | None)
         context: tokens of one conversation.
         parallel: conversations at the same time; each has a context of its own.
         shape: what is known of the model; without it the result is an estimate from the weights.
+        cache_type: how keys and values are kept, a key of ``CACHE_SHARES``.
     """
+    share = CACHE_SHARES[cache_type]
     if shape is None:
-        return round(weights * (1 + _CONTEXT_SHARE * context * parallel)) + _COMPUTE_BYTES
+        return round(weights * (1 + _CONTEXT_SHARE * context * parallel * share)) + _COMPUTE_BYTES
     tokens = min(context, shape.context_limit) * parallel
     projector = _COMPUTE_BYTES if shape.has_projector else 0
-    return weights + tokens * shape.bytes_per_token + _COMPUTE_BYTES + projector
+    return weights + round(tokens * shape.bytes_per_token * share) + _COMPUTE_BYTES + projector
 
 
 def parse_size(text: str) -> int:
