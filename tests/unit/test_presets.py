@@ -100,6 +100,21 @@ def test_its_header_says_the_figures(preset: Preset) -> None:
     assert "each run reads the real ones from the registry" in text
 
 
+@NAMED
+def test_the_page_has_a_row_with_its_figures(preset: Preset) -> None:
+    (row,) = (
+        line
+        for line in (ROOT / "docs/models.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"| [{preset.name}](examples/models/{preset.name}.yml) |")
+    )
+    chat, embedding = preset.models
+    download = sum(sized.bytes for sized in preset.models) / 1e9
+    assert row.endswith(
+        f" | `{chat.name}` | `{embedding.name}` | {download:.1f} GB | {preset_bytes(preset) / GIB:.1f} GiB "
+        f"| {room(preset) / GIB:.1f} GiB |"
+    )
+
+
 @pytest.mark.parametrize(("name", "context"), [("vram-16gb", 32768), ("vram-24gb", 16384)])
 def test_the_longer_context_that_a_header_offers_fits(name: str, context: int) -> None:
     (preset,) = (preset for preset in PRESETS if preset.name == name)
