@@ -11,7 +11,7 @@ TOOLS := .venv/complete
 PLAY := ansible-playbook -i $(INVENTORY)$(if $(ARGS), $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast scenarios check apply models rollback verify status drill secrets client lint docs lock bench clean
+.PHONY: help demo test fast scenarios suggest check apply models rollback verify status drill secrets client lint docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +26,9 @@ fast: $(TOOLS) ## Run the tests that need no Docker
 
 scenarios: $(TOOLS) ## Run the real roles on disposable boxes
 	scripts/scenarios $(SCENARIOS)
+
+suggest: $(TOOLS) ## Say which ready list of models fits the box
+	$(PLAY) playbooks/suggest.yml
 
 check: $(TOOLS) ## Show what apply would change, without changing it
 	$(PLAY) playbooks/site.yml --check --diff

@@ -16,7 +16,7 @@ from ansible.vars.manager import VariableManager
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "docs/examples"
-NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/inventory.yml"))
 VAULT_VARIABLE = re.compile(r"\bvault_[a-z0-9_]+")
 
 
