@@ -25,7 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +45,8 @@ TOKENS_OF_A_MESSAGE = 4
 # Go's largest duration, 292 years: what Ollama adds to the clock for a model that is kept for ever.
 LONGEST_DURATION_SECONDS = (2**63 - 1) / 1e9
 NO_SUCH_MODEL = "pull model manifest: file does not exist"
+# Of every model that is loaded.
+LAYERS = 29
 FAULTS = ("refuse", "hang", "500", "429", "cut")
 INFERENCE_PATHS = frozenset(
     {
@@ -435,6 +437,8 @@ class Settings:
     pull: float = 0.5
     chunk: float = 0.01
     load: float = 0.0
+    devices: Path = Path("/dev")
+    libraries: tuple[str, ...] = ("CUDA", "Vulkan")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -455,7 +459,22 @@ class Settings:
             pull=float(environment.get("OLLAMA_DOUBLE_PULL_SECONDS") or 0.5),
             chunk=float(environment.get("OLLAMA_DOUBLE_CHUNK_SECONDS") or 0.01),
             load=float(environment.get("OLLAMA_DOUBLE_LOAD_SECONDS") or 0),
+            devices=Path(environment.get("OLLAMA_DOUBLE_DEVICES") or "/dev"),
+            libraries=tuple((environment.get("OLLAMA_DOUBLE_LIBRARIES") or "CUDA,Vulkan").split(",")),
         )
+
+
+# The device node that a library has to open; none of them is there where a container got no GPU.
+NODES = {"CUDA": "nvidiactl", "ROCm": "kfd", "Vulkan": "dri/renderD*"}
+
+
+def gpu_library(settings: Settings) -> str:
+    """The library by which a GPU is reached now, or `cpu`: a node that is lost cannot be opened any more."""
+    for library in settings.libraries:
+        for node in sorted(settings.devices.glob(NODES[library])):
+            with suppress(OSError), node.open("rb"):
+                return library
+    return "cpu"
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -474,6 +493,7 @@ class LoadedModel:
     keep_alive: float
     expires_at: float
     users: int = 0
+    library: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -780,7 +800,9 @@ class Machine:
             if loaded is None or fresh:
                 self._make_room(key)
                 default = self.settings.keep_alive if loaded is None else loaded.keep_alive
-                loaded = LoadedModel(model, context, default, 0.0, 0)
+                loaded = LoadedModel(model, context, default, 0.0, 0, gpu_library(self.settings))
+                if loaded.library != "cpu":
+                    log(f"load_tensors: offloaded {LAYERS}/{LAYERS} layers to GPU")
                 self._loaded[key] = loaded
             if keep_alive is not None:
                 loaded.keep_alive = keep_alive
@@ -1058,7 +1080,7 @@ class OllamaHandler(BaseHTTPRequestHandler):
                 "digest": entry.model.digest,
                 "details": entry.model.details(),
                 "expires_at": timestamp(entry.expires_at),
-                "size_vram": 0,
+                "size_vram": 0 if entry.library == "cpu" else entry.model.size,
                 "context_length": entry.context_length,
             }
             for entry in self.machine.loaded()
@@ -1608,6 +1630,14 @@ def serve(settings: Settings) -> None:
     log("this is the Ollama stand-in of the tests: no model runs here")
     log(f"Ollama cloud disabled: {str(settings.cloud_disabled).lower()}")
     log(f"Listening on {settings.host} (version {VERSION})")
+    library = gpu_library(settings)
+    print(
+        f'time={timestamp(time.time())} level=INFO source=types.go:42 msg="inference compute" id=0 filter_id=""'
+        f' library={library} compute="" name={library} description="of the stand-in" libdirs=ollama driver=""'
+        f' pci_id="" type="" total="8.0 GiB" available="8.0 GiB"',
+        file=sys.stderr,
+        flush=True,
+    )
     log(f"vram-based default context total_vram=0 B default_num_ctx={settings.context_length}")
     server.serve_forever(poll_interval=0.1)
     server.server_close()

@@ -354,8 +354,9 @@ def test_show_reads_the_files_and_every_value_of_a_parameter(server: Server, cli
 def test_a_model_kept_for_ever_is_told_from_one_kept_for_a_while(
     server: Server, client: api.Client, expires_at: str, forever: bool
 ) -> None:
-    server.answer = document({"models": [{"name": "a:1", "digest": DIGEST, "expires_at": expires_at, "size": 1}]})
-    assert client.loaded() == [api.Loaded("a:1", DIGEST, forever)]
+    entry = {"name": "a:1", "digest": DIGEST, "expires_at": expires_at, "size": 2, "size_vram": 1}
+    server.answer = document({"models": [entry]})
+    assert client.loaded() == [api.Loaded("a:1", DIGEST, forever, 2, 1)]
 
 
 def test_nothing_in_memory_is_an_empty_list(server: Server, client: api.Client) -> None:

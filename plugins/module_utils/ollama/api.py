@@ -86,11 +86,17 @@ class Shown:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory: ``digest`` as in ``Model``, ``forever`` when nothing but the need for room ends its stay."""
+    """A model in memory.
+
+    ``digest`` is as in ``Model``; ``forever`` tells that nothing but the need for room ends its stay. ``bytes`` is what
+    it takes of all memory, and ``gpu_bytes`` what of that lies on GPUs.
+    """
 
     name: str
     digest: str
     forever: bool
+    bytes: int
+    gpu_bytes: int
 
 
 class Client:
@@ -211,7 +217,13 @@ class Client:
         if not isinstance(entries, list):
             raise OllamaError(200, "the answer's field 'models' is not a list")
         return [
-            Loaded(_field(item, "name", str), _field(item, "digest", str), _is_forever(_field(item, "expires_at", str)))
+            Loaded(
+                _field(item, "name", str),
+                _field(item, "digest", str),
+                _is_forever(_field(item, "expires_at", str)),
+                _field(item, "size", int),
+                _field(item, "size_vram", int),
+            )
             for item in entries
         ]
 
@@ -223,14 +235,18 @@ class Client:
         """
         self._touch(name, -1, silence_s)
 
+    def load(self, name: str, silence_s: float) -> None:
+        """Load a model for as long as the server keeps one that nobody asks. Raises Unreachable or OllamaError."""
+        self._touch(name, None, silence_s)
+
     def unload(self, name: str) -> None:
         """Take a model out of memory once it has given its answers. Raises Unreachable or OllamaError."""
         self._touch(name, 0, _ANSWER_S)
 
-    def _touch(self, name: str, keep_alive: int, silence_s: float) -> None:
+    def _touch(self, name: str, keep_alive: int | None, silence_s: float) -> None:
         """Ask a model nothing, which sets how long it stays; models for embeddings refuse /api/generate."""
         # As text, -1 is no duration for Ollama; as a number it means for ever.
-        request = {"model": name, "keep_alive": keep_alive}
+        request = {"model": name, **({} if keep_alive is None else {"keep_alive": keep_alive})}
         if self.show(name).embeds:
             self._json("POST", "/api/embed", request, silence_s)
         else:
