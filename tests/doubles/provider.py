@@ -475,9 +475,15 @@ class ProviderServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], keys: tuple[str, ...], chunk_seconds: float) -> None:
         self.keys = keys
         self.chunk_seconds = chunk_seconds
-        self.ledger = Ledger()
+        self._lock = threading.Lock()
+        self._ledgers: dict[str, Ledger] = {}
         self.stopping = threading.Event()
         super().__init__(address, ProviderHandler)
+
+    def ledger_of(self, machine: str) -> Ledger:
+        """What concerns the machine at an address: boxes of scenarios that run at the same time do not meet here."""
+        with self._lock:
+            return self._ledgers.setdefault(machine, Ledger())
 
     def stop(self) -> None:
         """End requests that hang or wait, then stop serving; call it from another thread than the serving one."""
@@ -511,6 +517,11 @@ class ProviderHandler(BaseHTTPRequestHandler):
 
     routes: ClassVar[dict[str, Callable[[ProviderHandler, Exchange], None]]] = {}
 
+    @property
+    def ledger(self) -> Ledger:
+        """The faults and counters of the machine that asks."""
+        return self.server.ledger_of(self.client_address[0])
+
     def do_GET(self) -> None:
         """Answer a GET."""
         self._serve()
@@ -526,7 +537,7 @@ class ProviderHandler(BaseHTTPRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Count the status of an answer to a client, then log it."""
         if not self.path.startswith("/_double/"):
-            self.server.ledger.count_status(int(code))
+            self.ledger.count_status(int(code))
         super().log_request(code, size)
 
     def _serve(self) -> None:
@@ -545,7 +556,7 @@ class ProviderHandler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _control(self, path: str, raw: bytes) -> None:
-        ledger = self.server.ledger
+        ledger = self.ledger
         try:
             if f"{self.command} {path}" == "POST /_double/fault":
                 ledger.set_fault(json.loads(raw))
@@ -567,8 +578,8 @@ class ProviderHandler(BaseHTTPRequestHandler):
             exchange.body = parsed if readable else {}
         except ValueError:
             readable = False
-        self.server.ledger.count(exchange.dialect, exchange.path, exchange.body)
-        exchange.fault = self.server.ledger.take_fault(exchange.dialect)
+        self.ledger.count(exchange.dialect, exchange.path, exchange.body)
+        exchange.fault = self.ledger.take_fault(exchange.dialect)
         if exchange.fault is not None and not self._survives(exchange, exchange.fault):
             return
         self._check_key(exchange.dialect)
@@ -590,7 +601,7 @@ class ProviderHandler(BaseHTTPRequestHandler):
             raise missing_key(dialect)
         for place, accepted in enumerate(self.server.keys, start=1):
             if hmac.compare_digest(key.encode(), accepted.encode()):
-                self.server.ledger.count_key(place)
+                self.ledger.count_key(place)
                 return
         raise wrong_key(dialect)
 
@@ -610,8 +621,8 @@ class ProviderHandler(BaseHTTPRequestHandler):
         raise fault_error(fault, exchange.dialect, str(exchange.body.get("model")))
 
     def _hang(self) -> None:
-        changes = self.server.ledger.changes
-        while self.server.ledger.changes == changes and not self._client_left():
+        changes = self.ledger.changes
+        while self.ledger.changes == changes and not self._client_left():
             if self.server.stopping.wait(0.02):
                 return
 

@@ -68,9 +68,9 @@ class TestImages:
 
     def test_an_image_changes_with_its_files_and_its_parents(self, layout: Layout) -> None:
         assert changed_by(layout, layout.images / "redis" / "Dockerfile", "ARG BASE") == {"redis"}
-        assert changed_by(layout, layout.doubles / "ollama.py", "pass") == {"ollama", "doubles"}
+        assert changed_by(layout, layout.doubles / "ollama.py", "pass") == {"ollama", "ollama-rocm", "doubles"}
         assert changed_by(layout, layout.images / "python" / "Dockerfile", "ARG BASE") == {
-            *("python:trixie", "litellm", "litellm-next", "litellm-broken", "ollama", "doubles"),
+            *("python:trixie", "litellm", "litellm-next", "litellm-broken", "ollama", "ollama-rocm", "doubles"),
         }
 
     def test_a_box_trusts_the_present_authority(self, layout: Layout) -> None:
@@ -352,10 +352,10 @@ class TestServing:
             pins = yaml.safe_load(layout.pins_of(variant).read_text())["llm_images"]
             assert pins.pop("litellm")["digest"] == held[f"{tag}-{variant}"]
             assert pins == {name: image for name, image in plain.items() if name != "litellm"}
-        assert set(read_pushed(layout)) == {*PUBLIC_IMAGES, "litellm-next", "litellm-broken"}
+        assert set(read_pushed(layout)) == {*PUBLIC_IMAGES, "litellm-next", "litellm-broken", "ollama-rocm"}
         pushed_once = len(pushes)
         make()
-        assert len(pushes) == pushed_once == 6
+        assert len(pushes) == pushed_once == 7
 
 
 def void(*_: object) -> None:

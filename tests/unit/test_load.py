@@ -77,7 +77,7 @@ def test_a_right_answer(server: provider.ProviderServer, kind: str) -> None:
 def test_a_failed_and_a_cut_answer(
     server: provider.ProviderServer, kind: str, fault: dict[str, Any], outcome: str, problem: str
 ) -> None:
-    server.ledger.set_fault(fault)
+    server.ledger_of("127.0.0.1").set_fault(fault)
     result = ask(server.server_port, kind)
     assert result.outcome == outcome
     assert re.search(problem, result.problem), result.problem
@@ -85,7 +85,7 @@ def test_a_failed_and_a_cut_answer(
 
 
 def test_an_error_in_the_middle_of_a_stream_cuts_it(server: provider.ProviderServer) -> None:
-    server.ledger.set_fault({"fault": "503", "at": "middle"})
+    server.ledger_of("127.0.0.1").set_fault({"fault": "503", "at": "middle"})
     result = ask(server.server_port, "stream")
     assert result.outcome == CUT
     assert "overloaded" in result.problem
@@ -245,7 +245,7 @@ def test_the_clients_follow_new_orders_until_they_are_told_to_stop(
     found = results()
     assert {(r.client, r.model, r.answered_by) for r in found} == {("one", "gpt-a", "gpt-a"), ("two", "gpt-b", "gpt-b")}
     assert {r.outcome for r in found} == {OK}
-    assert server.ledger.report()["total"] == len(found)
+    assert server.ledger_of("127.0.0.1").report()["total"] == len(found)
 
 
 def test_orders_that_cannot_be_read_end_the_run_with_the_reason(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def image_list(layout: Layout) -> dict[str, Image]:
         Image("redis", "slim:trixie", layout.images / "redis"),
         Image("caddy", "slim:trixie", layout.images / "caddy"),
         Image("ollama", "python:trixie", layout.images / "ollama", (ollama,)),
+        Image("ollama-rocm", "ollama", layout.images / "ollama-rocm"),
         Image("box-bare:trixie", "slim:trixie", layout.images / "box-bare", authority),
         Image("box-docker:trixie", "box-bare:trixie", layout.images / "box-docker"),
         Image("doubles", "python:trixie", layout.images / "doubles", (ollama, provider)),

@@ -39,8 +39,8 @@ BOX_IMAGES = ("box-docker:trixie", "box-bare:trixie", "box-bare:bookworm")
 PUBLIC_IMAGES = ("litellm", "redis", "ollama", "caddy")
 """Built here, and served under the public names of `llm_images`."""
 
-VARIANTS = {"next": "litellm", "broken": "litellm"}
-"""Other versions of public images, served beside them under a tag that ends in the variant's name."""
+VARIANTS = {"next": "litellm", "broken": "litellm", "rocm": "ollama"}
+"""Other versions and kinds of public images, served beside them under a tag that ends in the variant's name."""
 
 PROBE_URLS = ("https://registry-1.docker.io/v2/", "https://ghcr.io/v2/")
 PROBE_SECONDS = 3.0
