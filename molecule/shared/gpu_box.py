@@ -55,8 +55,12 @@ def main(box: str, host: str) -> None:
         for path in ("proc/sys/kernel/arch", "proc/sys/kernel/osrelease"):
             (root / path).unlink()
         root.chmod(0o755)
-        subprocess.run(["docker", "exec", box, "mkdir", FOLDER], check=True)
-        subprocess.run(["docker", "cp", "--quiet", f"{root}/.", f"{box}:{FOLDER}"], check=True)
+        files = subprocess.run(
+            ["tar", "--create", f"--directory={root}", "."], check=True, stdout=subprocess.PIPE
+        ).stdout
+        unpack = f"mkdir {FOLDER} && tar --extract --no-same-owner --directory={FOLDER}"
+        # `docker cp` would write below /run, not into it.
+        subprocess.run(["docker", "exec", "--interactive", box, "sh", "-c", unpack], input=files, check=True)
         script = setup_script(host, root)
     subprocess.run(["docker", "exec", "--interactive", box, "sh"], input=script, text=True, check=True)
 

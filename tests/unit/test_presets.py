@@ -165,6 +165,8 @@ def test_a_run_says_that_the_preset_for_the_processor_fits() -> None:
         "context": CONTEXT,
         "parallel": 1,
         "memory_limit": "32g",
+        "cache_type": "f16",
+        "gpu_devices": [],
         "allow_overcommit": False,
     }
     for line in memory_lines(facts, serving):
