@@ -28,9 +28,11 @@ def test_nothing_of_nvidia_is_installed(host: Host) -> None:
     assert "features" not in json.loads(host.file("/etc/docker/daemon.json").content_string)
 
 
-def test_a_second_run_proves_it_again_and_changes_nothing() -> None:
+def test_a_second_run_proves_it_again_and_changes_nothing(host: Host) -> None:
+    before = on_boxes.started_at(host)
     run = on_boxes.play()
     assert (run.rc, run.recap("changed")) == (0, 0), run.output
+    assert on_boxes.started_at(host) == before
     assert "models run on the GPU by rocm: AMD device 744c, gfx1100, 24 GiB" in run.output
     assert "smollm2:135m runs on ROCm: 100% of its memory" in run.output
 

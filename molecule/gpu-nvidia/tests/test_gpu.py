@@ -45,9 +45,11 @@ def test_ollama_has_the_card_and_is_as_hardened_as_without(host: Host) -> None:
     assert inspected(host)["Config"]["User"] == "74011:74011"
 
 
-def test_a_second_run_proves_it_again_and_changes_nothing() -> None:
+def test_a_second_run_proves_it_again_and_changes_nothing(host: Host) -> None:
+    before = on_boxes.started_at(host)
     run = on_boxes.play()
     assert (run.rc, run.recap("changed")) == (0, 0), run.output
+    assert on_boxes.started_at(host) == before
     assert "models run on the GPU by nvidia: NVIDIA GeForce RTX 3060, 12 GiB" in run.output
     assert "smollm2:135m: the GPU's memory about" in run.output
     assert ON_GPU in run.output

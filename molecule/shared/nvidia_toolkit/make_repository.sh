@@ -46,7 +46,7 @@ def spec():
     version = re.search(r"(\d+\.\d+\.\d+)", (DRIVER / "version").read_text())[1]
     mount = {"hostPath": "/usr/bin/nvidia-smi", "containerPath": "/usr/bin/nvidia-smi", "options": ["ro", "bind"]}
     return {
-        "cdiVersion": "0.5.0",
+        "cdiVersion": "0.6.0",
         "kind": "nvidia.com/gpu",
         "annotations": {"libraries": f"libnvidia-ml.so.{version}"},
         "devices": [
