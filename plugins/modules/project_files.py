@@ -19,6 +19,9 @@ description:
     (M(homelab.llm_gateway.generation)). It is what O(state=previous) goes back to.
   - The directory holds only what is declared. Keep data in directories outside it.
   - A directory that holds something and was not made by this module is refused, and left alone.
+  - Files beside C(compose.yml) whose names end in C(.service) or C(.timer) are units for systemd, and their names begin
+    with C(llm-gateway-) and the name of the directory. systemd gets a copy of each; timers are enabled and started.
+    Units that systemd has and the directory has not are stopped, disabled and removed.
   - The text of a secret is in no output, diff or log of this module.
 options:
   path:
@@ -131,7 +134,7 @@ restorable:
   returned: always
   type: bool
 changed_files:
-  description: Files written, or repaired in owner or mode; relative names.
+  description: Files written, or repaired in owner or mode; relative names, absolute ones for the copies of units.
   returned: success
   type: list
   elements: str
@@ -142,10 +145,16 @@ changed_directories:
   type: list
   elements: str
 removed_files:
-  description: Files and directories removed; relative names, a directory ends with a slash.
+  description: Files and directories removed; names as in RV(changed_files), a directory ends with a slash.
   returned: success
   type: list
   elements: str
+started_timers:
+  description: Timers that were new, changed, stopped or disabled, and run now.
+  returned: success
+  type: list
+  elements: str
+  sample: [llm-gateway-redis-look.timer]
 """
 
 import posixpath
@@ -154,7 +163,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.project import files as project
-from ..module_utils.project import generations
+from ..module_utils.project import generations, units
+
+NO_UNITS = units.UnitPlan(steps=[], stop=[], start=[])
 
 
 def write(module: AnsibleModule, path: str) -> dict[str, Any]:
@@ -169,10 +180,12 @@ def write(module: AnsibleModule, path: str) -> dict[str, Any]:
     current = project.scan(path, read=declaration.inside)
     outside = project.plan_outside(declaration.outside)
     inside = project.plan_inside(path, declaration.inside, current)
-    result = report(path, outside + inside, uncommitted=bool(inside) or project.is_uncommitted(path))
+    to_systemd = units.plan_units(path, declaration.inside, module.run_command)
+    result = report(path, outside + inside, to_systemd, uncommitted=bool(inside) or project.is_uncommitted(path))
     if not module.check_mode:
         project.apply_steps(outside, module.atomic_move, module.tmpdir)
         project.put_in_place(path, inside, module.atomic_move, module.tmpdir)
+        units.apply_units(to_systemd, module.atomic_move, module.tmpdir, module.run_command)
     return result
 
 
@@ -192,23 +205,26 @@ def go_back(module: AnsibleModule, path: str) -> dict[str, Any]:
         return put_back(module, path, project.UNFINISHED)
     generation = module.params["generation"]
     if generation is None or project.replaced_in(path) != generation:
-        return report(path, [], uncommitted=False)
+        return report(path, [], NO_UNITS, uncommitted=False)
     return put_back(module, path, project.PREVIOUS)
 
 
 def put_back(module: AnsibleModule, path: str, copy: str) -> dict[str, Any]:
     """Put one of the kept copies back and return the module's result; the copy stays."""
     current = project.scan(path)
-    steps = project.plan_inside(path, project.wanted_of(project.scan(f"{path}/{copy}"), current["."]), current)
-    result = report(path, steps, uncommitted=bool(steps) or project.is_uncommitted(path))
+    wanted = project.wanted_of(project.scan(f"{path}/{copy}"), current["."])
+    steps = project.plan_inside(path, wanted, current)
+    to_systemd = units.plan_units(path, wanted, module.run_command)
+    result = report(path, steps, to_systemd, uncommitted=bool(steps) or project.is_uncommitted(path))
     if not module.check_mode:
         project.put_in_place(path, steps, module.atomic_move, module.tmpdir)
+        units.apply_units(to_systemd, module.atomic_move, module.tmpdir, module.run_command)
     return result
 
 
 def commit(module: AnsibleModule, path: str) -> dict[str, Any]:
     """Take the files that are there as good and return the module's result, which never counts as a change."""
-    result = report(path, [], uncommitted=False)
+    result = report(path, [], NO_UNITS, uncommitted=False)
     if not module.check_mode:
         project.commit(path)
     return result
@@ -218,23 +234,30 @@ def remove(module: AnsibleModule, path: str) -> dict[str, Any]:
     """Remove the project and return the module's result."""
     project.check_ownership(path)
     current = project.scan(path, read=())
-    result = report(path, project.plan_inside(path, {}, current), uncommitted=False)
+    to_systemd = units.plan_units(path, {}, module.run_command)
+    result = report(path, project.plan_inside(path, {}, current), to_systemd, uncommitted=False)
+    if not module.check_mode:
+        units.apply_units(to_systemd, module.atomic_move, module.tmpdir, module.run_command)
     if current and not module.check_mode:
         project.remove_tree(path)
         generations.forget_without_projects(posixpath.dirname(path))
     return result
 
 
-def report(path: str, steps: list[project.Step], *, uncommitted: bool) -> dict[str, Any]:
+def report(
+    path: str, inside_and_outside: list[project.Step], to_systemd: units.UnitPlan, *, uncommitted: bool
+) -> dict[str, Any]:
     """Return the module's result for these steps, which are not carried out yet."""
+    steps = [*inside_and_outside, *to_systemd.steps]
     changed_files, changed_directories, removed_files = project.changed_names(steps)
     return {
-        "changed": bool(steps),
+        "changed": bool(steps or to_systemd.start),
         **standing(path, uncommitted),
         "changed_files": changed_files,
         "changed_directories": changed_directories,
         "removed_files": removed_files,
-        "diff": project.describe_steps(steps),
+        "started_timers": to_systemd.start,
+        "diff": project.describe_steps(steps) + units.describe_start(to_systemd),
     }
 
 

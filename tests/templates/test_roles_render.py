@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from ansible.template import Templar, trust_as_template
 from plugins.filter.catalog import plain
 from plugins.module_utils.catalog.plan import make_plan
 from plugins.module_utils.gpu.container import gpu_container
+from roles.ollama.files import gpu_watch
 from tests.unit.catalog_samples import declaration
 from tests.unit.gpu_hosts import by_cdi, look
 
@@ -46,7 +48,7 @@ def render(role: str, expression: str, **variables: Any) -> Any:
 
 def compose(role: str, **variables: Any) -> dict[str, Any]:
     """Return the Compose file that a role comes to."""
-    files = "{}" if role == "ollama" else f"__{role}_files"
+    files = f"__{role}_files"
     secrets = "{}" if role in ("ollama", "ingress") else f"__{role}_secrets"
     arguments = f"'llm-gateway-{role}', 'llm-gateway', {files}, {secrets}"
     expression = f"__{role}_containers | homelab.llm_gateway.compose_definition({arguments})"
@@ -146,6 +148,75 @@ def test_the_users_variables_of_ollama_come_on_top_and_as_text() -> None:
         "OLLAMA_NO_CLOUD": "1",
         "OLLAMA_NUM_PARALLEL": "1",
     }
+
+
+def watch_files(**variables: Any) -> dict[str, str]:
+    """Return the texts of the watch over the GPU by the names of their files, as the role writes them."""
+    names = render("ollama", "__ollama_files.keys() | list", **OLLAMA, **variables)
+    return {name: str(render("ollama", f"__ollama_files['{name}'].content", **OLLAMA, **variables)) for name in names}
+
+
+def settings(text: str) -> dict[str, str]:
+    """Return the settings of a unit file, of which none comes twice."""
+    lines = [line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#")]
+    found = {name: value for name, _, value in lines}
+    assert len(lines) == len(found)
+    return found
+
+
+NVIDIA = {"ollama_gpu": {"mode": "nvidia", "options": {}, "environment": {}}}
+WATCH_UNIT = "llm-gateway-ollama-gpu-watch"
+
+
+@pytest.mark.parametrize("variables", [{}, {**NVIDIA, "ollama_gpu_watch": False}, {**NVIDIA, "ollama_gpu_watch": "no"}])
+def test_a_box_without_a_gpu_or_without_the_watch_gets_no_file_of_it(variables: dict[str, Any]) -> None:
+    assert watch_files(**variables) == {}
+
+
+@pytest.mark.parametrize("mode", ["nvidia", "rocm", "vulkan"])
+def test_a_box_with_a_gpu_gets_the_watch(mode: str) -> None:
+    found = watch_files(ollama_gpu={**NVIDIA["ollama_gpu"], "mode": mode})
+    assert list(found) == ["gpu_watch.py", f"{WATCH_UNIT}.service", f"{WATCH_UNIT}.timer"]
+    assert found["gpu_watch.py"] == (ROOT / "roles/ollama/files/gpu_watch.py").read_text()
+
+
+def test_the_watch_recreates_no_container_when_it_comes_or_changes() -> None:
+    watched, unwatched = (compose("ollama", **OLLAMA, **NVIDIA, ollama_gpu_watch=watch) for watch in (True, False))
+    assert watched == unwatched
+
+
+def test_the_watch_may_do_little_but_ask_docker_and_remembers_in_a_folder_of_its_own() -> None:
+    run = settings(watch_files(**NVIDIA, ollama_deploy_dir="/srv/gateway")[f"{WATCH_UNIT}.service"])
+    assert run["ConditionPathExists"] == "/srv/gateway/ollama/gpu_watch.py"
+    assert run["ExecStart"] == "/usr/bin/python3 -I /srv/gateway/ollama/gpu_watch.py"
+    assert run["Type"] == "oneshot"
+    for name in ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectKernelTunables", "RestrictNamespaces"):
+        assert run[name] == "yes"
+    assert (run["ProtectSystem"], run["ProtectHome"]) == ("strict", "read-only")
+    assert (run["CapabilityBoundingSet"], run["RestrictAddressFamilies"]) == ("", "AF_UNIX")
+    # All else is read-only to it, so this is where it remembers; a timer's service ends in between.
+    assert f"/run/{run['RuntimeDirectory']}" == str(gpu_watch.STATE)
+    assert run["RuntimeDirectoryPreserve"] == "yes"
+    longest = 2 * (3 * gpu_watch.DOCKER_SECONDS + gpu_watch.CHECK_SECONDS) + gpu_watch.RECREATE_SECONDS
+    assert run["TimeoutStartSec"] == "15min"
+    assert longest < 15 * 60
+
+
+def test_the_watch_looks_as_often_as_is_wanted_also_after_it_failed() -> None:
+    timer = settings(watch_files(**NVIDIA, ollama_gpu_watch_minutes=7)[f"{WATCH_UNIT}.timer"])
+    assert (timer["OnActiveSec"], timer["OnUnitInactiveSec"]) == ("7min", "7min")
+    assert timer["WantedBy"] == "timers.target"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_systemd_understands_the_units_of_the_watch(tmp_path: Path) -> None:
+    found = watch_files(**NVIDIA)
+    paths = [tmp_path / name for name in found if name.startswith(WATCH_UNIT)]
+    for path in paths:
+        path.write_text(found[path.name])
+    ran = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False)
+    assert WATCH_UNIT not in ran.stdout + ran.stderr
+    assert ran.returncode == 0, ran.stderr
 
 
 def caddyfile(**variables: Any) -> list[str]:

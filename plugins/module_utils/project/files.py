@@ -377,16 +377,24 @@ def plan_inside(root: str, wanted: Mapping[str, Wanted], current: Mapping[str, E
 
     Removals come first (the deepest first), then directories (the top first), then files.
     """
+    return _plan(wanted, current, lambda name: root if name == "." else posixpath.join(root, name))
+
+
+def plan_files(wanted: Mapping[str, Wanted], current: Mapping[str, Entry]) -> list[Step]:
+    """Return the steps that turn ``current`` into ``wanted``, both keyed by absolute path."""
+    return _plan(wanted, current, str)
+
+
+def _plan(wanted: Mapping[str, Wanted], current: Mapping[str, Entry], place: Callable[[str], str]) -> list[Step]:
     removals = {name for name, entry in current.items() if name not in wanted or wanted[name].kind != entry.kind}
     steps = [
-        Step("remove", name, posixpath.join(root, name), None, current[name])
+        Step("remove", name, place(name), None, current[name])
         for name in sorted(removals, key=lambda name: (-name.count("/"), name))
     ]
     order = sorted(wanted, key=lambda name: (wanted[name].kind != "directory", name != ".", name))
     for name in order:
         entry = None if name in removals else current.get(name)
-        target = root if name == "." else posixpath.join(root, name)
-        steps.extend(_steps_for(name, target, wanted[name], entry))
+        steps.extend(_steps_for(name, place(name), wanted[name], entry))
     return steps
 
 
