@@ -21,7 +21,7 @@ ROLES_DIR = Path(__file__).resolve().parents[2] / "roles"
 PLAYBOOKS_DIR = ROLES_DIR.parent / "playbooks"
 PRICES_FILE = ROLES_DIR.parent / "plugins/module_utils/catalog/prices.json"
 
-_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|preflight|docker|redis|ollama|litellm|ingress)_[a-z_]+")
+_GATEWAY_VARIABLE = re.compile(r"\b(?:llm|preflight|docker|redis|ollama|llamacpp|litellm|ingress)_[a-z_]+")
 # What a user edits for each part of the plan.
 _PLAN_SOURCES = {
     "address": "llm_tls and llm_hosts",
@@ -30,6 +30,8 @@ _PLAN_SOURCES = {
     "images_to_hold": "llm_images",
     "litellm_config": "llm_models",
     "litellm_environment": "llm_providers",
+    "llamacpp_files": "llm_llamacpp",
+    "llamacpp_instances": "llm_llamacpp",
     "ollama_derived_models": "llm_models",
     "ollama_gguf_models": "llm_models",
     "ollama_models": "llm_models",
@@ -64,6 +66,7 @@ def declaration(declared: Any) -> plan.Declaration:
     return plan.Declaration(
         settings={name: settings.or_default(name, value) for name, value in given["settings"].items()},
         providers=given["providers"],
+        llamacpp=settings.or_default("llm_llamacpp", given.get("llamacpp", [])),
         models=given["models"],
         default_fallbacks=settings.or_default("llm_default_fallbacks", given["default_fallbacks"]),
         clients=settings.or_default("llm_clients", given["clients"]),

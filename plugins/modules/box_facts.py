@@ -31,6 +31,14 @@ options:
     type: list
     elements: dict
     default: []
+  files:
+    description:
+      - Files that containers are to read, each a mapping with O(files[].path) and, under O(files[].uid), the number of
+        the user who reads it.
+      - Other keys of a mapping are ignored.
+    type: list
+    elements: dict
+    default: []
   models:
     description: Names of Ollama models. The sizes of those that are not on the box are asked of O(ollama_registry).
     type: list
@@ -136,6 +144,11 @@ box:
           in its folder that belong to somebody else.
       type: list
       elements: dict
+    files:
+      description:
+        - For each of O(files) path, state (file, missing, other) and readable, whether that user can read it.
+      type: list
+      elements: dict
     models:
       description:
         - The key directory (path and free_bytes) and the key missing_bytes, where a layer that two models share
@@ -168,7 +181,7 @@ from ..module_utils.box.install import RPMS_IN_THE_WAY, UnsupportedOs, docker_in
 from ..module_utils.box.models import size_models
 from ..module_utils.box.parallel import run_all
 from ..module_utils.box.ports import read_ports
-from ..module_utils.box.system import read_memory, read_os, read_path, read_uid, runs_systemd
+from ..module_utils.box.system import read_file, read_memory, read_os, read_path, read_uid, runs_systemd
 from ..module_utils.gpu.facts import gpu_facts
 from ..module_utils.gpu.tree import Tree
 from ..module_utils.gpu.verdict import MODES
@@ -192,6 +205,14 @@ def wanted_uids(entries: list[dict[str, Any]]) -> list[tuple[int, str]]:
         return [(int(entry["uid"]), str(entry.get("folder", ""))) for entry in entries]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"uids: each entry needs a uid that is a number; got {entries}") from error
+
+
+def wanted_files(entries: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The path and the reader of every entry. Raises ValueError that shows the entries when one lacks them."""
+    try:
+        return [(str(entry["path"]), int(entry["uid"])) for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"files: each entry needs a path and a uid that is a number; got {entries}") from error
 
 
 def ask_repository(os_facts: OsFacts, docker: DockerFacts, timeout_s: float) -> RepositoryFacts | None:
@@ -219,6 +240,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
     timeout_s = float(params["answer_timeout"])
     ports = wanted_ports(params["ports"])
     uids = wanted_uids(params["uids"])
+    files = wanted_files(params["files"])
     os_facts = read_os()
     run = command_runner(timeout_s)
     docker, published = read_docker(
@@ -255,6 +277,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         "rpms_in_the_way": [] if docker["client"] and docker["engine"] else installed_rpms(run, RPMS_IN_THE_WAY),
         "ports": read_ports(ports, published),
         "uids": [read_uid(uid, folder) for uid, folder in uids],
+        "files": [read_file(path, uid) for path, uid in files],
         "models": outcomes["models"].value,
         "gpu": outcomes["gpu"].value if "gpu" in outcomes else None,
         "shapes": (outcomes["shapes"].value or {}) if "shapes" in outcomes else {},
@@ -267,6 +290,7 @@ def main() -> None:
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "default": []},
             "uids": {"type": "list", "elements": "dict", "default": []},
+            "files": {"type": "list", "elements": "dict", "default": []},
             "models": {"type": "list", "elements": "str", "default": []},
             "models_dir": {"type": "path"},
             "ollama_registry": {"type": "str", "default": "https://registry.ollama.ai"},

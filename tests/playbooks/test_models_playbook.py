@@ -60,7 +60,8 @@ def values(playbook: str, kind: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("playbook", "role"), [("models.yml", "ollama"), ("models.yml", "litellm"), ("prune.yml", "ollama")]
+    ("playbook", "role"),
+    [("models.yml", "ollama"), ("models.yml", "llamacpp"), ("models.yml", "litellm"), ("prune.yml", "ollama")],
 )
 def test_a_role_gets_the_same_values_on_the_short_way(playbook: str, role: str) -> None:
     long, short = values("site.yml", "roles")[role], values(playbook, "tasks")[role]
@@ -83,7 +84,7 @@ def running_registry(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def switch(folder: Path, models: list[dict[str, Any]], registry: str) -> Run:
+def switch(folder: Path, models: list[dict[str, Any]], registry: str, **variables: Any) -> Run:
     """Run the playbook in check mode on this machine, whose gateway lies in ``folder``."""
     box = {
         "ansible_connection": "local",
@@ -95,6 +96,7 @@ def switch(folder: Path, models: list[dict[str, Any]], registry: str) -> Run:
         "preflight_ollama_registry": registry,
         "llm_models": models,
         **SECRETS,
+        **variables,
     }
     inventory = {"gateway": {"hosts": {"box": box}}, "ollama": {"hosts": {"box": None}}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
@@ -129,6 +131,22 @@ def test_what_changes_is_told_before_an_unknown_model_stops_the_run(tmp_path: Pa
     assert "to download 2.7 GB (qwen3.5:2b), free" in told
     assert "Nothing was changed." in told
     assert "Ollama's registry has no model nosuch:1b." in told
+
+
+def test_files_of_llama_cpp_that_are_not_there_or_closed_are_told_together(tmp_path: Path, registry: str) -> None:
+    for name, content in (("litellm/questions.json", SERVED), ("ingress/address.json", {**ADDRESS, "port": 4000})):
+        path = tmp_path / "deploy" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    closed = tmp_path / "closed.gguf"
+    closed.touch(mode=0o600)
+    declared = [{"name": "a", "path": f"{tmp_path}/none.gguf"}, {"name": "b", "path": str(closed)}]
+    models = [{"name": one["name"], "backends": [{"provider": "llamacpp", "model": one["name"]}]} for one in declared]
+    result = switch(tmp_path, models, registry, llm_llamacpp=declared)
+    assert result.rc != 0
+    assert "Nothing was changed." in result.flat
+    assert f"The box has no file {tmp_path}/none.gguf. Copy it there, or correct llm_llamacpp[a].path" in result.flat
+    assert f"{closed} (llm_llamacpp[b].path) cannot be read by 74087, the user of the container." in result.flat
 
 
 def test_a_box_without_a_gateway_is_sent_to_make_apply(tmp_path: Path, registry: str) -> None:

@@ -226,6 +226,46 @@ def test_clients_and_budgets(project: Project) -> None:
     )
 
 
+def test_servers_of_llama_cpp(project: Project) -> None:
+    project.write(
+        "providers.yml",
+        "llm_providers:\n  llamacpp: {kind: openai_compatible, api_base: 'http://10.0.0.7:8080/v1'}\n"
+        "llm_llamacpp:\n  - {name: coder, path: models/coder.gguf, contxt: 4096}\n"
+        '  - {name: Big, path: "{{ big_path }}"}\n',
+    )
+    code = "  - name: code\n    backends: [{provider: llamacpp, model: codr}]\n"
+    project.write("models.yml", f"llm_models:\n{LOCAL}{code}")
+    project.append("gateway.yml", "llamacpp_memory_limt: 8g\nllamacpp_image: mine\n")
+    project.assert_refused(
+        "group_vars/all/providers.yml: llm_llamacpp[coder].path: 'models/coder.gguf' is not an absolute path on the "
+        "box. Write path: /srv/models/coder.gguf, where the file lies on the box.",
+        "group_vars/all/providers.yml: llm_llamacpp[coder].contxt: unknown key. Did you mean 'context'? "
+        "Known: context, embeddings, name, parallel, path.",
+        "group_vars/all/providers.yml: llm_llamacpp[Big].name: 'Big' is not a name for a host. "
+        "Write small letters, digits and -, 40 characters at most, such as name: coder.",
+        "group_vars/all/providers.yml: llm_llamacpp[Big].path: big_path is not defined. "
+        "Define big_path, or write the value itself.",
+        "group_vars/all/providers.yml: llm_providers.llamacpp: is there for the instances of llm_llamacpp and takes no "
+        "settings. Give this one another name, here and in llm_models.",
+        "group_vars/all/models.yml: llm_models[code].backends[0].model: 'codr' is not declared in llm_llamacpp. "
+        "Did you mean 'coder'? Known: coder.",
+        "group_vars, host_vars or the inventory: llamacpp_image: has no effect here. "
+        "Remove it; the playbooks set it from llm_images.",
+        "group_vars, host_vars or the inventory: llamacpp_memory_limt: role llamacpp has no variable of this name. "
+        "Did you mean 'llamacpp_memory_limit'? Known: llamacpp_enabled, llamacpp_generation, llamacpp_gpu, "
+        "llamacpp_load_timeout, llamacpp_memory_limit, llamacpp_uid.",
+    )
+
+
+def test_files_of_before_llama_cpp_still_do(project: Project) -> None:
+    project.write("providers.yml", "llm_providers: {}\n")
+    images = yaml.safe_load((project.variables / "images.yml").read_text(encoding="utf-8"))
+    del images["llm_images"]["llamacpp"]
+    project.write("images.yml", yaml.safe_dump(images))
+    result = project.apply()
+    assert result.recap("unreachable") == 1, result.output
+
+
 def test_what_is_allowed_but_may_surprise_is_shown(project: Project) -> None:
     embed = "  - name: {}\n    mode: embedding\n    backends: [{{provider: ollama, model: {}}}]\n"
     first = embed.format("embed", "nomic-embed-text") + "    fallbacks: [other]\n"
@@ -265,7 +305,7 @@ def test_every_mistake_in_one_report(project: Project) -> None:
         "Did you mean 'llm_port'? "
         "Known: llm_allow_overcommit, llm_bind_address, llm_budget_unavailable, llm_clients, llm_data_dir, "
         "llm_default_fallbacks, llm_deploy_dir, llm_drain_seconds, llm_drill_confirm, llm_drill_limits, llm_gpu, "
-        "llm_gpu_devices, llm_hosts, llm_images, "
+        "llm_gpu_devices, llm_hosts, llm_images, llm_llamacpp, "
         "llm_master_key, llm_models, llm_models_dir, llm_monitoring_networks, llm_network, llm_outside_from, llm_port, "
         "llm_providers, llm_redis_password, llm_retry_in_flight, llm_secure_logging, llm_sentry_dsn, llm_tls, "
         "llm_tls_ca, llm_tls_certificate, llm_tls_email, llm_tls_key, llm_verify_paid.",

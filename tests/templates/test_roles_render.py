@@ -15,6 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from plugins.filter.catalog import plain
+from plugins.module_utils.catalog.instances import Instance
 from plugins.module_utils.catalog.plan import make_plan
 from plugins.module_utils.gpu.container import gpu_container
 from roles.ollama.files import gpu_watch
@@ -48,8 +49,8 @@ def render(role: str, expression: str, **variables: Any) -> Any:
 
 def compose(role: str, **variables: Any) -> dict[str, Any]:
     """Return the Compose file that a role comes to."""
-    files = f"__{role}_files"
-    secrets = "{}" if role in ("ollama", "ingress") else f"__{role}_secrets"
+    files = "{}" if role == "llamacpp" else f"__{role}_files"
+    secrets = "{}" if role in ("ollama", "llamacpp", "ingress") else f"__{role}_secrets"
     arguments = f"'llm-gateway-{role}', 'llm-gateway', {files}, {secrets}"
     expression = f"__{role}_containers | homelab.llm_gateway.compose_definition({arguments})"
     return dict(plain(render(role, expression, **variables)))
@@ -58,6 +59,13 @@ def compose(role: str, **variables: Any) -> dict[str, Any]:
 PLAN = make_plan(declaration())
 REDIS = {"redis_image": PLAN["images"]["redis"], "redis_password": "redis-password-of-the-test"}
 OLLAMA = {"ollama_image": PLAN["images"]["ollama"]}
+LLAMACPP = {
+    "llamacpp_image": PLAN["images"]["llamacpp"],
+    "llamacpp_instances": [
+        Instance("coder", "/srv/models/coder.gguf").for_the_role(),
+        Instance("vectors", "/srv/models/vectors.gguf", embeddings=True).for_the_role(),
+    ],
+}
 LITELLM = {
     "litellm_image": PLAN["images"]["litellm"],
     "litellm_config": PLAN["litellm_config"],
@@ -65,7 +73,7 @@ LITELLM = {
     "litellm_environment": {**PLAN["litellm_environment"], "PROVIDER_X_API_KEY": SECRET},
 }
 INGRESS = {"ingress_image": PLAN["images"]["caddy"]}
-ROLES = {"redis": REDIS, "ollama": OLLAMA, "litellm": LITELLM, "ingress": INGRESS}
+ROLES = {"redis": REDIS, "ollama": OLLAMA, "llamacpp": LLAMACPP, "litellm": LITELLM, "ingress": INGRESS}
 # The published program carries this capability and does not start where nobody may have it.
 CAPABILITIES = {"ingress": ["NET_BIND_SERVICE"]}
 
@@ -92,7 +100,13 @@ def test_only_the_ingress_is_published_and_only_where_the_inventory_says() -> No
         role: [service.get("ports", []) for service in compose(role, **ROLES[role])["services"].values()]
         for role in ROLES
     }
-    assert published == {"redis": [[]], "ollama": [[]], "litellm": [[], []], "ingress": [["127.0.0.1:4000:8443"]]}
+    assert published == {
+        "redis": [[]],
+        "ollama": [[]],
+        "llamacpp": [[], []],
+        "litellm": [[], []],
+        "ingress": [["127.0.0.1:4000:8443"]],
+    }
     elsewhere = compose("ingress", **INGRESS, ingress_bind_address="10.0.0.5", ingress_port=8001)
     assert elsewhere["services"]["ingress"]["ports"] == ["10.0.0.5:8001:8443"]
 
@@ -219,6 +233,24 @@ def test_systemd_understands_the_units_of_the_watch(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_each_server_of_llama_cpp_has_the_name_by_which_litellm_asks_it() -> None:
+    services = compose("llamacpp", **LLAMACPP)["services"]
+    assert {name: service["container_name"] for name, service in services.items()} == {
+        "llamacpp-coder": "llm-gateway-llamacpp-coder",
+        "llamacpp-vectors": "llm-gateway-llamacpp-vectors",
+    }
+    assert services["llamacpp-coder"]["networks"] == ["llm-gateway"]
+    assert services["llamacpp-coder"]["image"] == PLAN["images"]["llamacpp"]
+
+
+def test_without_an_instance_the_role_removes_its_project() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/llamacpp/tasks/main.yml").read_text())
+    state = tasks[0]["vars"]["compose_service_state"].strip("{ }")
+    assert render("llamacpp", state, **LLAMACPP) == "present"
+    assert render("llamacpp", state, **{**LLAMACPP, "llamacpp_instances": []}) == "absent"
+    assert render("llamacpp", state, **LLAMACPP, llamacpp_enabled=False) == "absent"
+
+
 def caddyfile(**variables: Any) -> list[str]:
     """Return the lines of the ingress's configuration, without what sets them in."""
     text = str(render("ingress", "__ingress_files['config/Caddyfile'].content", **INGRESS, **variables))
@@ -303,7 +335,8 @@ def test_health_checks_use_what_the_images_have() -> None:
     for role, variables in ROLES.items():
         for service in compose(role, **variables)["services"].values():
             command = " ".join(service["healthcheck"]["test"])
-            assert "curl" not in command
+            # llama.cpp's image has curl, for its own check.
+            assert "curl" not in command or role == "llamacpp"
             # BusyBox is in Caddy's published image, which stands on Alpine.
             assert "wget" not in command.replace("busybox wget", "")
             assert role == "ingress" or "busybox" not in command

@@ -92,6 +92,7 @@ def box(system: str = "debian-13", **changes: Any) -> BoxFacts:
         "rpms_in_the_way": [],
         "ports": [],
         "uids": [],
+        "files": [],
         "models": models([], free=100 * GIB),
         "gpu": None,
         "shapes": {},

@@ -37,6 +37,7 @@ IMAGES: dict[str, Any] = {
     "litellm": {"repository": "ghcr.io/berriai/litellm", "tag": "v1.108.10", "digest": ""},
     "caddy": {"repository": "docker.io/library/caddy", "tag": "2.11.4", "digest": ""},
     "ollama": {"repository": "docker.io/ollama/ollama", "tag": "0.34.2", "digest": ""},
+    "llamacpp": {"repository": "ghcr.io/ggml-org/llama.cpp", "tag": "server-b10868", "digest": ""},
     "redis": {"repository": "docker.io/library/redis", "tag": "8.2.3", "digest": "sha256:" + "0" * 64},
 }
 KNOWN_PRICES = {

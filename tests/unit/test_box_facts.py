@@ -26,7 +26,15 @@ from plugins.module_utils.box.ports import (
     read_ports,
     try_bind,
 )
-from plugins.module_utils.box.system import parse_memory, parse_os_release, read_os, read_path, read_uid, runs_systemd
+from plugins.module_utils.box.system import (
+    parse_memory,
+    parse_os_release,
+    read_file,
+    read_os,
+    read_path,
+    read_uid,
+    runs_systemd,
+)
 from plugins.module_utils.ollama.registry import NotInRegistry, RegistryUnreachable, UnknownModel
 from plugins.modules import box_facts
 from tests.doubles.ollama import ModelName, ModelStore, published
@@ -72,6 +80,27 @@ def test_os_release_may_stand_in_usr_lib(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID='13'\n")
     found = read_os(tmp_path)
     assert (found["version_id"], found["kernel"]) == ("13", os.uname().release)
+
+
+def test_a_file_is_read_by_its_owner_its_group_and_everybody(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.touch()
+    owner, group = file.stat().st_uid, file.stat().st_gid
+
+    def readable(mode: int, uid: int) -> bool:
+        file.chmod(mode)
+        return read_file(str(file), uid)["readable"]
+
+    assert readable(0o644, 74087)
+    assert not readable(0o640, 74087)
+    assert readable(0o600, owner)
+    assert readable(0o040, group)
+    assert read_file(str(tmp_path), 74087)["state"] == "other"
+    assert read_file(str(tmp_path / "none"), 74087) == {
+        "path": str(tmp_path / "none"),
+        "state": "missing",
+        "readable": False,
+    }
 
 
 def test_memory_and_init_system(tmp_path: Path) -> None:
@@ -450,6 +479,20 @@ def test_files_of_another_owner_in_a_users_folder_are_found(tmp_path: Path) -> N
     assert read_uid(own, str(tmp_path))["strangers"] == []
     assert read_uid(own + 1, str(tmp_path))["strangers"] == ["id_ed25519", "models"]
     assert read_uid(own + 1, str(tmp_path / "missing"))["strangers"] == []
+
+
+def test_the_module_tells_of_files_and_refuses_one_without_a_reader(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.touch(mode=0o644)
+    for entry, says in (
+        ({"path": str(file), "uid": 74087}, '"state": "file"'),
+        ({"path": str(file)}, "files: each entry"),
+    ):
+        with patch_module_args({"files": [entry]}), pytest.raises(SystemExit):
+            box_facts.main()
+        assert says in capsys.readouterr().out
 
 
 def test_the_module_refuses_a_uid_without_a_number(capsys: pytest.CaptureFixture[str]) -> None:

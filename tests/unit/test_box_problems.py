@@ -288,6 +288,36 @@ def test_a_model_of_another_registry_warns() -> None:
     assert "hf.co/a/b" in only(box_warnings(facts, wanted()))
 
 
+@pytest.mark.parametrize(
+    ("state", "readable", "says"),
+    [
+        (
+            "missing",
+            False,
+            "The box has no file /srv/coder.gguf. Copy it there, or correct llm_llamacpp[coder].path (providers.yml).",
+        ),
+        (
+            "other",
+            True,
+            "/srv/coder.gguf on the box is no file. Name the file itself in llm_llamacpp[coder].path (providers.yml).",
+        ),
+        (
+            "file",
+            False,
+            (
+                "/srv/coder.gguf (llm_llamacpp[coder].path) cannot be read by 74087, the user of the container. "
+                "Run on the box: chmod a+r /srv/coder.gguf"
+            ),
+        ),
+        ("file", True, ""),
+    ],
+)
+def test_a_file_that_a_container_cannot_read_is_told_with_the_way_out(state: str, readable: bool, says: str) -> None:
+    wish = {"path": "/srv/coder.gguf", "uid": 74087, "variable": "llm_llamacpp[coder].path", "file": "providers.yml"}
+    files = [{"path": "/srv/coder.gguf", "state": state, "readable": readable}]
+    assert box_problems(box(files=files), wanted(files=[wish])) == ([says] if says else [])
+
+
 def test_a_folder_with_files_of_another_owner_is_named_with_the_way_out() -> None:
     wish = {"uid": 74011, "variable": "ollama_uid", "folder": "/mnt/models", "folder_variable": "llm_models_dir"}
     facts = box(uids=[{"uid": 74011, "account": "", "group": "", "strangers": ["blobs", "manifests"]}])

@@ -270,7 +270,7 @@ def test_a_machine_to_look_from_must_be_in_the_inventory() -> None:
 def test_what_is_switched_off_is_neither_fetched_nor_checked() -> None:
     made = plan.make_plan(declaration(switched_off=("ollama", "litellm", "ingress")))
     assert (made["ports"], made["ollama_models"]) == ([], [])
-    assert [image.split("/")[-1].split(":")[0] for image in made["images_to_hold"]["ollama"]] == ["redis"]
+    assert [image.split("/")[-1].split(":")[0] for image in made["images_to_hold"]["cpu"]] == ["redis"]
 
 
 def test_ollamas_image_for_amd_is_the_same_version_with_a_digest_of_its_own() -> None:
@@ -279,8 +279,8 @@ def test_ollamas_image_for_amd_is_the_same_version_with_a_digest_of_its_own() ->
     made = plan.make_plan(declaration(images={**IMAGES, "ollama": ollama}))
     wanted = f"docker.io/ollama/ollama:0.34.2-rocm@{digest}"
     assert made["images"]["ollama_rocm"] == wanted
-    assert wanted not in made["images_to_hold"]["ollama"]
-    assert set(made["images_to_hold"]["ollama_rocm"]) - set(made["images_to_hold"]["ollama"]) == {wanted}
+    assert wanted not in made["images_to_hold"]["cpu"]
+    assert set(made["images_to_hold"]["rocm"]) - set(made["images_to_hold"]["cpu"]) == {wanted}
     tagged = plan.make_plan(declaration(images={**IMAGES, "ollama": {**IMAGES["ollama"], "tag": "0.34.2-rocm"}}))
     assert tagged["images"]["ollama"] == tagged["images"]["ollama_rocm"]
 

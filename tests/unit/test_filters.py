@@ -36,7 +36,7 @@ def problems(**changes: Any) -> list[str]:
         "ollama_boxes": ["box"],
         "ollama_address": "http://ollama:11434",
         "redis_host": "redis",
-        "enabled": {"redis": True, "ollama": True, "litellm": True, "ingress": True},
+        "enabled": {"redis": True, "ollama": True, "llamacpp": True, "litellm": True, "ingress": True},
         "variable_names": [],
         **changes,
     }

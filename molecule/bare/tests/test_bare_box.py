@@ -21,11 +21,13 @@ BOOT_SECONDS = 120
 
 
 def pinned_images() -> dict[str, str]:
-    """Return the images that the run was told to use, by name, as Docker writes them."""
+    """Return the images that run as shipped, by name, as Docker writes them."""
     pins = yaml.safe_load((on_boxes.BED / "pins.yml").read_text())["llm_images"]
     return {
         name: f"{pin['repository']}:{pin['tag']}" + (f"@{pin['digest']}" if pin["digest"] else "")
         for name, pin in pins.items()
+        # Nothing is declared that runs in it.
+        if name != "llamacpp"
     }
 
 

@@ -36,7 +36,7 @@ WORKERS = 2
 MODES = TEST, UPSTREAM, AUTO = "test", "upstream", "auto"
 
 BOX_IMAGES = ("box-docker:trixie", "box-bare:trixie", "box-bare:bookworm")
-PUBLIC_IMAGES = ("litellm", "redis", "ollama", "caddy")
+PUBLIC_IMAGES = ("litellm", "redis", "ollama", "caddy", "llamacpp")
 """Built here, and served under the public names of `llm_images`."""
 
 VARIANTS = {"next": "litellm", "broken": "litellm", "rocm": "ollama"}

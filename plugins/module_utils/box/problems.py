@@ -11,7 +11,7 @@ from .install import SUPPORTED, UnsupportedOs, docker_install_plan, supported_sy
 
 if TYPE_CHECKING:
     from .fit import Serving
-    from .shapes import BoxFacts, DockerFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, UidFacts, Wanted
+    from .shapes import BoxFacts, DockerFacts, FileFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, UidFacts, Wanted
 
 ARCHITECTURES = ("amd64", "arm64")
 # community.docker's docker_compose_v2 refuses an older one (MINIMUM_COMPOSE_VERSION in its module_utils/compose_v2.py).
@@ -50,13 +50,16 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
     ``address``, ``port``, ``variable`` (what sets the port) and optionally ``project`` (our own Compose project, which
     may hold the port), ``file`` (where ``variable`` stands), ``address_variable`` and ``address_file``; and ``uids``,
     a list of mappings with ``uid`` and ``variable``, and optionally the ``folder`` that the user keeps things in and
-    its ``folder_variable``. With ``serving``, a ``fit.Serving``, the memory and the GPUs are looked at too.
+    its ``folder_variable``; and ``files``, a list of mappings with ``path``, ``uid`` (who reads it), ``variable`` (what
+    sets the path) and ``file`` (where that stands). With ``serving``, a ``fit.Serving``, the memory and the GPUs are
+    looked at too.
     """
     return [
         *_system_problems(facts, wanted),
         *docker_problems(facts, install=bool(wanted["docker_install"])),
         *_port_problems(facts["ports"], wanted),
         *_uid_problems(facts["uids"], wanted),
+        *_file_problems(facts["files"], wanted),
         *model_problems(facts["models"]),
         *(_serving_problems(facts, wanted["serving"]) if "serving" in wanted else []),
     ]
@@ -257,6 +260,22 @@ def _uid_problems(uids: list[UidFacts], wanted: Wanted) -> list[str]:
                 f"{wish['folder']} holds files of another owner ({names}), which a container's user {found['uid']} "
                 f"cannot use. Name an empty folder in {wish['folder_variable']} ({_GATEWAY_FILE}), or give them over: "
                 f"chown -R {found['uid']}:{found['uid']} {wish['folder']}"
+            )
+    return problems
+
+
+def _file_problems(files: list[FileFacts], wanted: Wanted) -> list[str]:
+    problems = []
+    for found, wish in zip(files, wanted.get("files", ())):
+        place = f"{wish['variable']} ({wish['file']})"
+        if found["state"] == "missing":
+            problems.append(f"The box has no file {found['path']}. Copy it there, or correct {place}.")
+        elif found["state"] == "other":
+            problems.append(f"{found['path']} on the box is no file. Name the file itself in {place}.")
+        elif not found["readable"]:
+            problems.append(
+                f"{found['path']} ({wish['variable']}) cannot be read by {wish['uid']}, the user of the container. "
+                f"Run on the box: chmod a+r {found['path']}"
             )
     return problems
 

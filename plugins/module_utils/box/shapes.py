@@ -106,6 +106,14 @@ class ModelsFacts(TypedDict):
     items: list[ModelFacts]
 
 
+class FileFacts(TypedDict):
+    """A file that a container is to read."""
+
+    path: str
+    state: str  # file, missing or other
+    readable: bool  # for the user that the container runs as
+
+
 class RepositoryFacts(TypedDict):
     """Whether Docker's own package repository answers."""
 
@@ -126,6 +134,7 @@ class BoxFacts(TypedDict):
     rpms_in_the_way: list[str]  # installed packages beside which dnf does not install Docker's own
     ports: list[PortFacts]
     uids: list[UidFacts]
+    files: list[FileFacts]
     models: ModelsFacts
     gpu: GpuFacts | None  # None where nobody asked
     shapes: dict[str, dict[str, Any]]  # by model, as ollama/memory.py reads it from an Ollama that runs and holds it

@@ -7,11 +7,12 @@ import os
 import platform
 import pwd
 import shlex
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .shapes import OsFacts, PathFacts, UidFacts
+    from .shapes import FileFacts, OsFacts, PathFacts, UidFacts
 
 # The kernel's words, and those of Docker and Debian for the same machine.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -89,6 +90,24 @@ def read_uid(uid: int, folder: str = "") -> UidFacts:
         "account": account,
         "group": group,
         "strangers": _strangers(Path(folder), uid) if folder else [],
+    }
+
+
+def read_file(path: str, uid: int) -> FileFacts:
+    """Whether a file is there, and whether a user reads it to whom its folders are closed, as to a container's."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {"path": path, "state": "missing", "readable": False}
+    bits = (
+        (stat.S_IROTH, True),
+        (stat.S_IRUSR, status.st_uid == uid),
+        (stat.S_IRGRP, status.st_gid == uid),
+    )
+    return {
+        "path": path,
+        "state": "file" if stat.S_ISREG(status.st_mode) else "other",
+        "readable": any(status.st_mode & bit and applies for bit, applies in bits),
     }
 
 

@@ -30,6 +30,7 @@ from .fields import (
     whole_number,
     whole_seconds,
 )
+from .instances import LIST, LLAMACPP, Instance
 from .problems import Problem, did_you_mean
 
 OLLAMA = "ollama"
@@ -129,12 +130,13 @@ class Provider:
 
     Attributes:
         name: its key in ``llm_providers``.
-        kind: ``ollama``, ``openai_compatible`` or a hosted service.
+        kind: ``ollama``, ``llamacpp``, ``openai_compatible`` or a hosted service.
         api_key: the secret, or empty when the endpoint wants none.
         api_base: the address of the API, or empty for the service's own.
         monthly_budget_usd: what it may cost in a calendar month, in US dollars; None for no limit.
         fallback_at_percent: the share of the budget after which other models answer.
         budget_declared: whether the user wrote a budget, be it right or wrong.
+        instances: the servers of llama.cpp on the box by name; none of another provider.
     """
 
     name: str
@@ -144,6 +146,7 @@ class Provider:
     monthly_budget_usd: float | None = None
     fallback_at_percent: float = 100
     budget_declared: bool = False
+    instances: Mapping[str, Instance] = field(default_factory=dict)
 
     @property
     def key_variable(self) -> str:
@@ -237,7 +240,7 @@ class Catalog:
     """Everything declared about models.
 
     Attributes:
-        providers: providers by name, Ollama included.
+        providers: providers by name, those on the box included.
         models: in the order in which they were written.
         default_fallbacks: names of chat models that any chat model falls back to after its own fallbacks.
     """
@@ -247,14 +250,24 @@ class Catalog:
     default_fallbacks: tuple[str, ...] = ()
 
 
-def read_catalog(providers: Any, models: Any, default_fallbacks: Any) -> tuple[Catalog, list[Problem]]:
+def read_catalog(
+    providers: Any, models: Any, default_fallbacks: Any, instances: Mapping[str, Instance]
+) -> tuple[Catalog, list[Problem]]:
     """Read ``llm_providers``, ``llm_models`` and ``llm_default_fallbacks`` as the user wrote them.
+
+    Args:
+        providers: ``llm_providers``.
+        models: ``llm_models``.
+        default_fallbacks: ``llm_default_fallbacks``.
+        instances: the servers of llama.cpp on the box by name.
 
     Returns:
         The catalog of everything that could be read, and every problem. Plan only from a catalog without problems.
     """
-    read_providers, problems = _read_providers(providers)
+    read_providers, problems = _read_providers(providers, instances)
     known = {**read_providers, OLLAMA: Provider(OLLAMA, OLLAMA)}
+    if instances:
+        known[LLAMACPP] = Provider(LLAMACPP, LLAMACPP, instances=instances)
     declared_names = {*known, *(providers if isinstance(providers, Mapping) else ())}
     read_models, model_problems = _read_models(models, known, declared_names)
     read_defaults, default_problems = _read_default_fallbacks(default_fallbacks)
@@ -272,7 +285,7 @@ def _read_default_fallbacks(declared: Any) -> tuple[tuple[str, ...], list[Proble
     return (() if undefined else tuple(declared)), undefined
 
 
-def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
+def _read_providers(declared: Any, instances: Mapping[str, Instance]) -> tuple[dict[str, Provider], list[Problem]]:
     where = "llm_providers"
     if isinstance(declared, Undefined):
         return {}, [declared.problem(where)]
@@ -301,6 +314,10 @@ def _read_providers(declared: Any) -> tuple[dict[str, Provider], list[Problem]]:
                     path, "is always there and takes no settings", "Remove it: every box of group ollama answers for it"
                 )
             )
+            continue
+        if name == LLAMACPP and instances:
+            what = f"is there for the instances of {LIST} and takes no settings"
+            problems.append(Problem(path, what, "Give this one another name, here and in llm_models"))
             continue
         if not isinstance(given, Mapping):
             continue
@@ -369,7 +386,7 @@ def _read_models(
         if "name" not in values:
             continue
         problems += _name_problems(values["name"], path, models)
-        timeout, first_token = _timeouts(values, [backend.model for backend in backends if backend.provider == OLLAMA])
+        timeout, first_token = _timeouts(values, _silences(backends, providers))
         models.append(
             Model(
                 name=values["name"],
@@ -389,11 +406,20 @@ def _read_models(
     return tuple(models), problems
 
 
-def _timeouts(declared: Mapping[str, Any], on_ollama: list[str]) -> tuple[float, float]:
+def _silences(backends: list[Backend], providers: Mapping[str, Provider]) -> list[int]:
+    """Return the seconds that each kind of backend on the box may be silent; none where all backends are elsewhere."""
+    on_ollama = [backend.model for backend in backends if backend.provider == OLLAMA]
+    silences = [loading.silence(on_ollama)] if on_ollama else []
+    kinds = [providers[backend.provider].kind for backend in backends if backend.provider in providers]
+    # It has loaded its model, but may have a long prompt to read on a processor.
+    return [*silences, loading.LEAST] if LLAMACPP in kinds else silences
+
+
+def _timeouts(declared: Mapping[str, Any], silences: list[int]) -> tuple[float, float]:
     """Return the seconds for a whole answer and for the first token; what the user wrote wins."""
-    silence = loading.silence(on_ollama) if on_ollama else FIRST_TOKEN_TIMEOUT
+    silence = max(silences, default=FIRST_TOKEN_TIMEOUT)
     first_token = declared.get("first_token_timeout", silence)
-    whole = max(silence, first_token) + loading.GENERATION if on_ollama else TIMEOUT
+    whole = max(silence, first_token) + loading.GENERATION if silences else TIMEOUT
     timeout = declared.get("timeout", whole)
     return timeout, declared.get("first_token_timeout", min(silence, timeout))
 
@@ -448,13 +474,19 @@ def _read_backends(
                 Problem(
                     f"{path}.provider",
                     f"{backend.provider!r} is not declared",
-                    did_you_mean(backend.provider, providers),
+                    _where_to_declare(backend.provider, providers),
                 ),
             )
         if (backend.provider, backend.model) in [(other.provider, other.model) for other in backends]:
             problems.append(Problem(path, "the same backend stands here twice", "Remove one"))
         backends.append(backend)
     return backends, problems
+
+
+def _where_to_declare(provider: str, providers: Mapping[str, Provider]) -> str:
+    if provider == LLAMACPP:
+        return f"Declare its file in {LIST} (group_vars/all/providers.yml), or a server elsewhere in llm_providers"
+    return did_you_mean(provider, providers)
 
 
 def _read_gguf(given: Any, path: str) -> tuple[Gguf | None, list[Problem]]:

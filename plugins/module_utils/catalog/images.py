@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from .fields import Field, Undefined, kind_of, read, text
@@ -11,14 +11,22 @@ from .problems import Problem
 
 # Oldest versions without a known way in: LiteLLM PYSEC-2026-388 (Host header bypass), Ollama's new engine and API names
 # (CVE-2026-7482 was fixed before it), Redis CVE-2025-49844 (Lua use after free), Caddy CVE-2026-27587 (path rules that
-# another spelling walks around).
-FLOORS = {"litellm": "1.84.0", "ollama": "0.30.0", "redis": "8.2.2", "caddy": "2.11.1"}
-# The box's GPU decides which of them runs.
-OLLAMA_IMAGES = ("ollama", "ollama_rocm")
+# another spelling walks around), llama.cpp CVE-2026-21869 (a request writes outside the server's memory).
+FLOORS = {
+    "litellm": "1.84.0",
+    "ollama": "0.30.0",
+    "redis": "8.2.2",
+    "caddy": "2.11.1",
+    "llamacpp": "server-b9159",
+}
+# Needed only where something is declared that runs in them, so files of an earlier version need not name them.
+OPTIONAL = ("llamacpp",)
 # Where an image and the service that runs it have different names.
 SERVICE_OF_IMAGE = {"caddy": "ingress"}
 
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[.+-].*|(?:rc|post|dev)\d+.*)?\Z")
+# llama.cpp counts its builds; between the two stands what it was built for, such as server-cuda-b10868.
+_BUILD = re.compile(r"server-(?:[a-z0-9.]+-)?b(\d+)\Z")
 _BEFORE_RELEASE = re.compile(r"[.-]?(?:rc|dev|nightly|alpha\d|beta\d)[.\d]*", re.IGNORECASE)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -41,8 +49,12 @@ _OLLAMA_FIELDS = {
 _ROCM_SUFFIX = "-rocm"
 
 
-def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
+def read_images(declared: Any, needed: Collection[str] = ()) -> tuple[dict[str, str], list[Problem]]:
     """Read ``llm_images``.
+
+    Args:
+        declared: what the user wrote.
+        needed: those of ``OPTIONAL`` that something runs in.
 
     Returns:
         The full reference of each image (``repository:tag@digest``), Ollama's for AMD as ``ollama_rocm``; and every
@@ -52,10 +64,14 @@ def read_images(declared: Any) -> tuple[dict[str, str], list[Problem]]:
     if isinstance(declared, Undefined):
         return {}, [declared.problem(where)]
     if not isinstance(declared, Mapping):
-        return {}, [Problem(where, f"is not a mapping but {kind_of(declared)}", f"Declare {', '.join(FLOORS)}")]
+        required = ", ".join(name for name in FLOORS if name not in OPTIONAL)
+        return {}, [Problem(where, f"is not a mapping but {kind_of(declared)}", f"Declare {required}")]
     references: dict[str, str] = {}
     problems: list[Problem] = []
-    fields = {name: Field(lambda _value: None, "repository, tag and digest", required=True) for name in FLOORS}
+    fields = {
+        name: Field(lambda _value: None, "repository, tag and digest", required=name not in OPTIONAL or name in needed)
+        for name in FLOORS
+    }
     _, found = read(declared, where, fields)
     problems += found
     for name, floor in FLOORS.items():
@@ -79,7 +95,8 @@ def _reference(repository: str, tag: str, digest: str) -> str:
 
 
 def _floor_problems(path: str, tag: str, floor: str) -> list[Problem]:
-    version, oldest = version_of(tag), version_of(floor)
+    read_version: Callable[[str], tuple[int, ...] | None] = build_of if build_of(floor) else version_of
+    version, oldest = read_version(tag), read_version(floor)
     if version is None or oldest is None:
         return [
             Problem(
@@ -91,6 +108,12 @@ def _floor_problems(path: str, tag: str, floor: str) -> list[Problem]:
     if version < oldest:
         return [Problem(f"{path}.tag", f"{tag} has known security holes", f"Use {floor} or newer")]
     return []
+
+
+def build_of(tag: str) -> tuple[int, ...] | None:
+    """Return the number of the build in a tag of llama.cpp (``server-b10868``), or None when it names none."""
+    match = _BUILD.match(tag)
+    return (int(match[1]),) if match else None
 
 
 def version_of(tag: str) -> tuple[int, int, int, bool] | None:

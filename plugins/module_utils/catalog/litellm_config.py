@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .chains import fallbacks_of
 from .declaration import EMBEDDING, OLLAMA, OPENAI_COMPATIBLE, Backend, Catalog, Model, Provider
+from .instances import LLAMACPP
 from .ollama_models import served_name
 from .prices import costs_money
 
@@ -88,7 +89,7 @@ class Deployment:
 
 
 def deployments(model: Model, providers: Mapping[str, Provider], ollama_boxes: Mapping[str, str]) -> list[Deployment]:
-    """Return every deployment of a model: one for each hosted backend, one a box for each Ollama backend.
+    """Return every deployment of a model: one for each backend, for one of Ollama's one a box.
 
     Args:
         model: a model of the catalog.
@@ -100,6 +101,8 @@ def deployments(model: Model, providers: Mapping[str, Provider], ollama_boxes: M
         provider = providers[backend.provider]
         if provider.kind == OLLAMA:
             found += [_ollama_deployment(model, backend, box, address) for box, address in ollama_boxes.items()]
+        elif provider.kind == LLAMACPP:
+            found.append(_llamacpp_deployment(model, backend, provider))
         else:
             found.append(_remote_deployment(model, backend, provider))
     return found
@@ -123,6 +126,21 @@ def _ollama_deployment(model: Model, backend: Backend, box: str, address: str) -
         api_key_variable="",
         upstream=f"openai/{served_name(model, backend)}",
         paid=costs_money(backend, Provider(OLLAMA, OLLAMA)),
+        backend=backend,
+    )
+
+
+def _llamacpp_deployment(model: Model, backend: Backend, provider: Provider) -> Deployment:
+    instance = provider.instances[backend.model]
+    return Deployment(
+        id=f"{model.name}/{LLAMACPP}/{backend.model}",
+        provider=provider.name,
+        # With another file the model counts as changed.
+        description=f"{backend.model} ({instance.path}) by llama.cpp",
+        api_base=instance.address,
+        api_key_variable="",
+        upstream=f"openai/{backend.model}",
+        paid=costs_money(backend, provider),
         backend=backend,
     )
 

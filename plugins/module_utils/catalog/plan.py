@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..gpu.verdict import ROCM, RUNS_ON
+from ..llamacpp.containers import image_for
 from .address import address_plan, address_warnings, published_ports
 from .budgets import budget_problems, budget_warnings
 from .chains import fallbacks_of
 from .clients import client_problems, read_clients
 from .declaration import EMBEDDING, Catalog, Model, read_catalog
-from .images import OLLAMA_IMAGES, SERVICE_OF_IMAGE, read_images
+from .images import SERVICE_OF_IMAGE, read_images
+from .instances import LIST, LLAMACPP, Instance, read_instances
 from .litellm_config import REDIS_PORT, deployments, environment, litellm_config
 from .ollama_models import (
     models_to_derive,
@@ -61,6 +65,7 @@ class Declaration:
     Attributes:
         settings: single settings by variable name.
         providers: ``llm_providers`` as written.
+        llamacpp: ``llm_llamacpp`` as written.
         models: ``llm_models`` as written.
         default_fallbacks: ``llm_default_fallbacks`` as written.
         clients: ``llm_clients`` as written.
@@ -91,6 +96,7 @@ class Declaration:
     ollama_boxes: tuple[str, ...]
     ollama_address: str
     redis_host: str
+    llamacpp: Any = field(default_factory=list)
     gateway_box_address: str = ""
     inventory_boxes: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()
@@ -113,9 +119,12 @@ class Declaration:
 
 def check(declaration: Declaration) -> list[Problem]:
     """Return every mistake in a declaration; an empty list means that a plan can be made."""
-    catalog, problems = read_catalog(declaration.providers, declaration.models, declaration.default_fallbacks)
+    instances, instance_problems = read_instances(declaration.llamacpp)
+    catalog, problems = read_catalog(
+        declaration.providers, declaration.models, declaration.default_fallbacks, instances
+    )
     clients, client_reading_problems = read_clients(declaration.clients)
-    _, image_problems = read_images(declaration.images)
+    _, image_problems = read_images(declaration.images, _needed_images(declaration, instances))
     api_keys = {
         f"llm_providers.{provider.name}.api_key": provider.api_key
         for provider in catalog.providers.values()
@@ -131,8 +140,10 @@ def check(declaration: Declaration) -> list[Problem]:
             api_keys,
             {path: key for client in clients for path, key in client.keys.items()},
         ),
+        *instance_problems,
         *problems,
         *reference_problems(catalog, declaration.reachable_ollama),
+        *_asked_though_off(declaration, catalog),
         *client_reading_problems,
         *client_problems(clients, catalog),
         *budget_problems(catalog, clients, declaration.known_prices),
@@ -151,16 +162,24 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
     problems = check(declaration)
     if problems:
         raise RefusedDeclaration(problems)
-    catalog, _ = read_catalog(declaration.providers, declaration.models, declaration.default_fallbacks)
+    instances, _ = read_instances(declaration.llamacpp)
+    catalog, _ = read_catalog(declaration.providers, declaration.models, declaration.default_fallbacks, instances)
     clients, _ = read_clients(declaration.clients)
-    images, _ = read_images(declaration.images)
+    images, _ = read_images(declaration.images, _needed_images(declaration, instances))
     settings = declaration.settings
     return {
         "images": images,
-        "images_to_hold": {name: _images_to_hold(images, name, declaration.switched_off) for name in OLLAMA_IMAGES},
+        "images_to_hold": {
+            mode: _images_to_hold(images, mode, [*declaration.switched_off, *([] if instances else [LLAMACPP])])
+            for mode in RUNS_ON
+        },
         "ports": [] if "ingress" in declaration.switched_off else published_ports(settings),
         "address": address_plan(settings, declaration.gateway_box, declaration.gateway_box_address),
         **_ollama_models(catalog, "ollama" not in declaration.switched_off),
+        "llamacpp_instances": [instance.for_the_role() for instance in instances.values()],
+        "llamacpp_files": [
+            instance.wanted_file() for instance in instances.values() if LLAMACPP not in declaration.switched_off
+        ],
         "litellm_config": litellm_config(
             catalog,
             declaration.reachable_ollama,
@@ -189,10 +208,14 @@ def make_plan(declaration: Declaration) -> dict[str, Any]:
     }
 
 
-def _images_to_hold(images: Mapping[str, str], ollama: str, switched_off: Collection[str]) -> list[str]:
-    """Return the images of what runs, where Ollama's is the named one of ``OLLAMA_IMAGES``."""
-    held = {name: image for name, image in images.items() if name not in OLLAMA_IMAGES}
-    held["ollama"] = images[ollama]
+def _images_to_hold(images: Mapping[str, str], mode: str, switched_off: Collection[str]) -> list[str]:
+    """Return the images of what runs on a box where models run in a mode of the verdict about its GPUs."""
+    held = {name: image for name, image in images.items() if name != "ollama_rocm"}
+    if mode == ROCM:
+        held["ollama"] = images["ollama_rocm"]
+    # Its role refuses an image that does not fit the GPUs.
+    with suppress(ValueError):
+        held |= {LLAMACPP: image_for(held[LLAMACPP], mode)} if LLAMACPP in held else {}
     return [image for name, image in held.items() if SERVICE_OF_IMAGE.get(name, name) not in switched_off]
 
 
@@ -207,6 +230,28 @@ def _stray_boxes(declaration: Declaration) -> list[Problem]:
         )
         for box in declaration.ollama_boxes
         if box not in declaration.gateway_boxes
+    ]
+
+
+def _needed_images(declaration: Declaration, instances: Mapping[str, Instance]) -> list[str]:
+    return [LLAMACPP] if instances and LLAMACPP not in declaration.switched_off else []
+
+
+def _asked_though_off(declaration: Declaration, catalog: Catalog) -> list[Problem]:
+    """Report models that ask llama.cpp where it is switched off and LiteLLM is not."""
+    provider = catalog.providers.get(LLAMACPP)
+    is_off = LLAMACPP in declaration.switched_off and "litellm" not in declaration.switched_off
+    if not is_off or provider is None or not provider.instances:
+        return []
+    return [
+        Problem(
+            f"llm_models[{model.name}].backends[{index}].provider",
+            f"llama.cpp is switched off, and with it every instance of {LIST}",
+            "Leave llamacpp_enabled true, or take this backend out",
+        )
+        for model in catalog.models
+        for index, backend in enumerate(model.backends)
+        if backend.provider == LLAMACPP
     ]
 
 

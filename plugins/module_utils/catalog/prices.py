@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from .declaration import HOSTED, OLLAMA, Backend, Provider
+from .instances import LLAMACPP
 
 # Names of models with a price above 0 in LiteLLM's map, in small letters and without prefix, by kind of provider.
 KnownPrices = Mapping[str, frozenset[str]]
@@ -19,9 +20,9 @@ _FINE_TUNED = re.compile(r"(?::[^:]*){3}\Z")
 def costs_money(backend: Backend, provider: Provider) -> bool:
     """Tell whether somebody sends a bill for a request: where a price is declared it decides, else hosted services do.
 
-    Nobody does for Ollama on one's own box; a price there only makes it count against the budgets of clients.
+    Nobody does for what runs on one's own box; a price there only makes it count against the budgets of clients.
     """
-    if provider.kind == OLLAMA:
+    if provider.kind in (OLLAMA, LLAMACPP):
         return False
     if backend.price is not None:
         return backend.price.input_per_million_usd > 0 or backend.price.output_per_million_usd > 0

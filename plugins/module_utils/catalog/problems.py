@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Where each top-level variable stands, so that a message can name the file to open.
 FILES = {
     "llm_providers": "group_vars/all/providers.yml",
+    "llm_llamacpp": "group_vars/all/providers.yml",
     "llm_models": "group_vars/all/models.yml",
     "llm_default_fallbacks": "group_vars/all/models.yml",
     "llm_clients": "group_vars/all/clients.yml",

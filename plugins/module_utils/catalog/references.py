@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..ollama.names import FORM, InvalidName, parse
 from .chains import circles, next_by_fallback, next_by_overflow
 from .declaration import CHAT, EMBEDDING, HOSTED, OLLAMA, Backend, Catalog, Model, Provider
+from .instances import LIST, LLAMACPP, Instance
 from .ollama_models import models_to_derive, name_key
 from .problems import Problem, did_you_mean
 
@@ -42,10 +43,23 @@ def reference_problems(catalog: Catalog, ollama_boxes: dict[str, str]) -> list[P
 def reference_warnings(catalog: Catalog) -> list[str]:
     """Return what is allowed but likely to surprise."""
     return [
-        f"llm_models[{model.name}].fallbacks: vectors of {' and '.join(model.fallbacks)} do not fit its index"
-        for model in catalog.models
-        if model.mode == EMBEDDING and model.fallbacks
+        *[
+            f"llm_models[{model.name}].fallbacks: vectors of {' and '.join(model.fallbacks)} do not fit its index"
+            for model in catalog.models
+            if model.mode == EMBEDDING and model.fallbacks
+        ],
+        *[
+            f"{instance.where}: it takes memory, and no model asks it; "
+            f"backends: [{{provider: {LLAMACPP}, model: {instance.name}}}] in llm_models does"
+            for instance in _unasked(catalog)
+        ],
     ]
+
+
+def _unasked(catalog: Catalog) -> list[Instance]:
+    asked = {backend.model for model in catalog.models for backend in model.backends if backend.provider == LLAMACPP}
+    provider = catalog.providers.get(LLAMACPP)
+    return [instance for name, instance in provider.instances.items() if name not in asked] if provider else []
 
 
 def _fallback_problems(model: Model, by_name: dict[str, Model]) -> list[Problem]:
@@ -184,6 +198,8 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
             )
         if provider.kind == OLLAMA:
             problems += _upstream_name_problems(f"{path}.model", backend.model)
+        if provider.kind == LLAMACPP:
+            problems += _instance_problems(path, model, backend, provider)
         problems += _file_problems(f"{path}.gguf", backend, provider, catalog)
         if provider.kind == OLLAMA and backend.model.lower().endswith((":cloud", "-cloud")):
             problems.append(
@@ -199,7 +215,7 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
                     f"{path}.provider", f"{provider.kind} offers no embeddings", "Name another provider, such as ollama"
                 ),
             )
-        if not model.mode_declared and looks_like_embedding(backend.model):
+        if provider.kind != LLAMACPP and not model.mode_declared and looks_like_embedding(backend.model):
             problems.append(
                 Problem(
                     f"{path}.model",
@@ -207,6 +223,29 @@ def _backend_problems(model: Model, catalog: Catalog, ollama_boxes: dict[str, st
                     "Add mode: embedding to this model, or mode: chat if its name misleads",
                 ),
             )
+    return problems
+
+
+def _instance_problems(path: str, model: Model, backend: Backend, provider: Provider) -> list[Problem]:
+    """Report an instance of llama.cpp that is not declared, or cannot do what the model asks of it."""
+    instance = provider.instances.get(backend.model)
+    if instance is None:
+        what = f"{backend.model!r} is not declared in {LIST}"
+        return [Problem(f"{path}.model", what, did_you_mean(backend.model, provider.instances))]
+    problems = []
+    if instance.embeddings != (model.mode == EMBEDDING):
+        does = "makes embeddings and cannot chat" if instance.embeddings else "chats and makes no embeddings"
+        wanted = str(not instance.embeddings).lower()
+        what = f"{instance.where} {does}, and this model is for {model.mode}"
+        problems.append(
+            Problem(
+                f"{path}.model", what, f"Name another instance, or write embeddings: {wanted} there if that is true"
+            )
+        )
+    if model.context is not None and model.context > instance.context:
+        what = f"{model.context} is more than the {instance.context} of {instance.where}"
+        instead = f"Write context: {model.context} there, or a smaller one here"
+        problems.append(Problem(f"llm_models[{model.name}].context", what, instead))
     return problems
 
 

@@ -180,6 +180,7 @@ DEFAULTS: dict[str, Any] = {
     "llm_gpu": "auto",
     "llm_gpu_devices": [],
     "llm_hosts": [],
+    "llm_llamacpp": [],
     "llm_monitoring_networks": [],
     "llm_outside_from": [],
     "llm_retry_in_flight": False,
@@ -194,10 +195,17 @@ DEFAULTS: dict[str, Any] = {
     "ollama_flash_attention": "auto",
     "ollama_kv_cache_type": "f16",
 }
-CATALOG_VARIABLES = ("llm_providers", "llm_models", "llm_default_fallbacks", "llm_clients", "llm_images")
+CATALOG_VARIABLES = (
+    "llm_providers",
+    "llm_llamacpp",
+    "llm_models",
+    "llm_default_fallbacks",
+    "llm_clients",
+    "llm_images",
+)
 # Read by playbooks/drill.yml alone.
 DRILL_VARIABLES = ("llm_drill_confirm", "llm_drill_limits")
-SERVICES = ("redis", "ollama", "litellm", "ingress", "drill")
+SERVICES = ("redis", "ollama", "llamacpp", "litellm", "ingress", "drill")
 SECRETS = {"llm_master_key": "vault_litellm_master_key", "llm_redis_password": "vault_redis_password"}
 
 

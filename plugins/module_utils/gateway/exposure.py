@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 PROJECT_LABEL = "com.docker.compose.project"
 INGRESS_PROJECT = "llm-gateway-ingress"
 # The Compose projects of the gateway. Other containers may have names that begin like theirs.
-PROJECTS = frozenset(f"llm-gateway-{service}" for service in ("redis", "ollama", "litellm", "ingress", "drill"))
+PROJECTS = frozenset(
+    f"llm-gateway-{service}" for service in ("redis", "ollama", "llamacpp", "litellm", "ingress", "drill")
+)
 # A container that starts or stops meanwhile has a listener before Docker tells of it, or still has one after that.
 SETTLE_SECONDS = 1.0
 # As Docker writes them.

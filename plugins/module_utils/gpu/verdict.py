@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .shapes import Gpu, Place, Verdict
 
 AUTO, NVIDIA, ROCM, VULKAN, CPU, REQUIRED = "auto", "nvidia", "rocm", "vulkan", "cpu", "required"
+# What the verdict may be.
+RUNS_ON = (NVIDIA, ROCM, VULKAN, CPU)
 # What may be asked for; required is auto that does not settle for the CPU.
 MODES = (AUTO, NVIDIA, ROCM, VULKAN, CPU, REQUIRED)
 _LIBRARIES = {NVIDIA: "cuda", ROCM: "rocm", VULKAN: "vulkan"}
