@@ -2,7 +2,7 @@
 
 INVENTORY ?= inventory/homelab.yml
 # Those joined by + run at the same time. The first two measure times; routing and examples make the same providers fail.
-SCENARIOS ?= default switch bare+examples routing
+SCENARIOS ?= default+switch+routing+examples+llamacpp+bare+gpu-nvidia+gpu-amd+gpu-none
 # More words for ansible-playbook, such as -K where sudo asks for a password.
 ARGS ?=
 

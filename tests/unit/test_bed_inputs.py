@@ -355,7 +355,7 @@ class TestServing:
         assert set(read_pushed(layout)) == {*PUBLIC_IMAGES, "litellm-next", "litellm-broken", "ollama-rocm"}
         pushed_once = len(pushes)
         make()
-        assert len(pushes) == pushed_once == 7
+        assert len(pushes) == pushed_once == 8
 
 
 def void(*_: object) -> None:

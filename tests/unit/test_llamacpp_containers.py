@@ -9,11 +9,8 @@ from ansible.errors import AnsibleFilterError
 
 from plugins.filter import llamacpp
 from plugins.module_utils.gpu.container import gpu_container
-from plugins.module_utils.gpu.facts import gpu_facts
-from plugins.module_utils.gpu.tree import Tree
 from plugins.module_utils.llamacpp.containers import image_for, llamacpp_containers
-from plugins.modules.gpu_facts import runner
-from tests.unit.gpu_hosts import HOSTS
+from tests.unit.gpu_hosts import by_cdi, look
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,20 +83,18 @@ def test_it_is_healthy_when_its_model_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "build", "devices"),
+    ("host", "build", "options"),
     [
-        ("no GPU", "server-b10868", None),
-        ("NVIDIA, ready", "server-cuda-b10868", ["nvidia.com/gpu=all"]),
+        ("no GPU", "server-b10868", {}),
+        ("NVIDIA, ready", "server-cuda-b10868", by_cdi("nvidia.com/gpu=all")),
     ],
 )
 def test_the_gpus_that_were_found_are_handed_over(
-    tmp_path: Path, host: str, build: str, devices: list[str] | None
+    tmp_path: Path, host: str, build: str, options: dict[str, Any]
 ) -> None:
-    HOSTS[host].write(tmp_path)
-    gpu = gpu_container(gpu_facts(Tree(tmp_path), runner(tmp_path, 1), "auto"))
-    service = containers(CODER, gpu=dict(gpu))["llamacpp-coder"]
+    service = containers(CODER, gpu=dict(gpu_container(look(host, tmp_path))))["llamacpp-coder"]
     assert service["image"].endswith(f":{build}")
-    assert service.get("devices") == devices
+    assert service.get("deploy", {}) == options.get("deploy", {})
 
 
 def test_device_nodes_groups_and_environment_reach_the_container() -> None:
