@@ -21,7 +21,7 @@ FOLDER = "/run/simulated"
 MERGED = ("sys/bus/pci/devices", "sys/class", "sys/module")
 NVIDIA_SMI = f"""#!/bin/sh
 # Stands for NVIDIA's command: what it says was put together for the tests.
-test -e /dev/nvidiactl || {{ echo "Failed to initialize NVML: Unknown Error"; exit 255; }}
+(: </dev/nvidiactl) 2>/dev/null || {{ echo "Failed to initialize NVML: Unknown Error"; exit 255; }}
 cat {FOLDER}/nvidia-smi.csv 2>/dev/null || echo "GPU 0: simulated"
 """
 

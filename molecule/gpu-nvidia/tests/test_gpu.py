@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 OLLAMA = "llm-gateway-ollama"
+WATCH = "llm-gateway-ollama-gpu-watch"
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 ON_GPU = "smollm2:135m runs on CUDA: 100% of its memory, 29 of 29 layers"
 
@@ -79,3 +80,32 @@ def test_a_card_that_is_lost_fails_the_run_where_a_gpu_is_required(host: Host) -
     settled = on_boxes.play(llm_gpu_devices=[UUID], llm_gpu="auto")
     assert settled.rc == 0, settled.output
     assert "runs on the CPU, though the GPU was found at the start." in " ".join(settled.output.split())
+
+
+def test_the_watch_recreates_a_container_that_lost_its_card_once(host: Host) -> None:
+    assert host.service(f"{WATCH}.timer").is_running
+    assert host.service(f"{WATCH}.timer").is_enabled
+    before = inspected(host)["Id"]
+    host.check_output(f"docker exec --user 0 {OLLAMA} rm -f /dev/nvidiactl")
+    host.check_output(f"systemctl start {WATCH}.service")
+    after = inspected(host)
+    assert after["Id"] != before
+    assert after["State"]["Health"]["Status"] == "healthy"
+    assert host.run(f"docker exec {OLLAMA} ls /dev/nvidiactl").rc == 0
+    lines = host.check_output(f"journalctl --unit {WATCH}.service --output cat").splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [event["event"] for event in events] == ["gpu_lost", "gpu_recovered"]
+    assert events[0]["mode"] == "nvidia"
+
+
+def test_a_card_that_a_new_container_does_not_bring_back_is_told_and_not_tried_again(host: Host) -> None:
+    # Nobody can open this one, as after a driver that went away.
+    host.check_output("rm /dev/nvidiactl && mknod -m 666 /dev/nvidiactl c 511 511")
+    host.check_output(f"docker exec --user 0 {OLLAMA} rm /dev/nvidiactl")
+    assert host.run(f"systemctl start {WATCH}.service").rc != 0
+    recreated = inspected(host)["Id"]
+    assert host.run(f"systemctl start {WATCH}.service").rc != 0
+    assert inspected(host)["Id"] == recreated
+    assert WATCH in host.check_output("systemctl --failed --plain --no-legend")
+    log = host.check_output(f"journalctl --unit {WATCH}.service --output cat")
+    assert log.count('"gpu_still_lost"') == 2
