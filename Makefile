@@ -1,7 +1,7 @@
 # The verbs of this project. Each prints the command it runs.
 
 INVENTORY ?= inventory/homelab.yml
-# Those joined by + run at the same time. The first two measure times; routing and examples make the same providers fail.
+# Of those joined by + two run at the same time, the longest first.
 SCENARIOS ?= default+switch+routing+examples+llamacpp+bare+gpu-nvidia+gpu-amd+gpu-none
 # More words for ansible-playbook, such as -K where sudo asks for a password.
 ARGS ?=
