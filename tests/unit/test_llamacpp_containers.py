@@ -97,6 +97,12 @@ def test_the_gpus_that_were_found_are_handed_over(
     assert service.get("deploy", {}) == options.get("deploy", {})
 
 
+def test_without_a_server_no_image_is_judged() -> None:
+    gpu = {"mode": "nvidia", "options": {}, "environment": {}}
+    pinned = "ghcr.io/ggml-org/llama.cpp:server-b10868@sha256:" + "0" * 64
+    assert llamacpp_containers([], pinned, gpu, 74087, "16g", 300) == {}
+
+
 def test_device_nodes_groups_and_environment_reach_the_container() -> None:
     gpu = {
         "mode": "rocm",

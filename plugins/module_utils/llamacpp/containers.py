@@ -58,6 +58,8 @@ def llamacpp_containers(
     Raises:
         ValueError: the image for these GPUs is not known.
     """
+    if not instances:
+        return {}
     common = {
         "image": image_for(image, str(gpu["mode"])),
         "user": f"{uid}:{uid}",
