@@ -252,7 +252,7 @@ def test_servers_of_llama_cpp(project: Project) -> None:
         "group_vars, host_vars or the inventory: llamacpp_image: has no effect here. "
         "Remove it; the playbooks set it from llm_images.",
         "group_vars, host_vars or the inventory: llamacpp_memory_limt: role llamacpp has no variable of this name. "
-        "Did you mean 'llamacpp_memory_limit'? Known: llamacpp_enabled, llamacpp_generation, llamacpp_gpu, "
+        "Did you mean 'llamacpp_memory_limit'? Known: llamacpp_enabled, llamacpp_generation, "
         "llamacpp_load_timeout, llamacpp_memory_limit, llamacpp_uid.",
     )
 
