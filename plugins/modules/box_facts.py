@@ -182,7 +182,8 @@ from ..module_utils.box.models import size_models
 from ..module_utils.box.parallel import run_all
 from ..module_utils.box.ports import read_ports
 from ..module_utils.box.system import read_file, read_memory, read_os, read_path, read_uid, runs_systemd
-from ..module_utils.gpu.facts import gpu_facts
+from ..module_utils.gpu.facts import gpu_facts, without_cuda
+from ..module_utils.gpu.toolkit import engine_problem
 from ..module_utils.gpu.tree import Tree
 from ..module_utils.gpu.verdict import MODES
 from ..module_utils.ollama.registry import model_layers
@@ -267,6 +268,10 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         # Without shapes the memory is estimated.
         if outcome.error is not None and name != "shapes":
             raise outcome.error
+    gpu = outcomes["gpu"].value if "gpu" in outcomes else None
+    in_the_way = engine_problem(docker["engine_version"])
+    if gpu is not None and in_the_way:
+        gpu = without_cuda(gpu, in_the_way, params["gpu"])
     return {
         "os": os_facts,
         "memory_bytes": read_memory(),
@@ -279,7 +284,7 @@ def collect(params: dict[str, Any]) -> BoxFacts:
         "uids": [read_uid(uid, folder) for uid, folder in uids],
         "files": [read_file(path, uid) for path, uid in files],
         "models": outcomes["models"].value,
-        "gpu": outcomes["gpu"].value if "gpu" in outcomes else None,
+        "gpu": gpu,
         "shapes": (outcomes["shapes"].value or {}) if "shapes" in outcomes else {},
     }
 

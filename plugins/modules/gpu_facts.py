@@ -78,6 +78,7 @@ gpu:
       description:
         - Where Ollama should run, as mode (nvidia, rocm, vulkan, cpu) with its reason.
         - The key problem says why the mode that was asked for cannot be had, and is empty when it can.
+        - The key used holds the places, in the list of GPUs, of those that are used.
       type: dict
 """
 

@@ -48,11 +48,14 @@ toolkit:
       description: Names that containers may ask for, such as V(nvidia.com/gpu=all).
       type: list
       elements: str
+    spec_written:
+      description: Whether C(/etc/cdi/nvidia.yaml) is there, which stays over a reboot.
+      type: bool
     spec_driver:
-      description: Version of the driver for which those were written down; empty when unknown.
+      description: Version of the driver for which it was written; empty when unknown.
       type: str
-    refreshes_itself:
-      description: Whether the toolkit writes them anew at each start and change of the driver.
+    repository_known:
+      description: Whether apt has NVIDIA's repository already, under any name.
       type: bool
     engine_version:
       description: Version of Docker Engine; empty when it does not answer.

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: ollama_placement
 short_description: Tell where Ollama's models really run
 description:
-  - Loads one model where none is in memory, and reads how much of it lies on GPUs and what the log of Ollama's
-    container says about them. A GPU counts as used only when both say so.
+  - Loads one model where none is in memory, and reads how much of those in memory lies on GPUs and what the log of
+    Ollama's container says about them. A GPU counts as used when neither says otherwise.
   - Where a model should run on a GPU and does not, RV(placement.problem) tells; the module fails with it where
     O(required) is true.
 version_added: 0.1.0
@@ -68,7 +68,7 @@ placement:
   type: dict
   contains:
     model:
-      description: The model by which it was judged; empty when none is loaded.
+      description: The model in memory with the least on GPUs, by which it was judged; empty when none is loaded.
       type: str
     libraries:
       description: What Ollama found at its start, such as V(CUDA) or V(cpu).
@@ -110,21 +110,21 @@ def log_since_start(run: Runner, container: str) -> str:
     raise ValueError(f"Docker does not tell about the container {container}: {started.err.strip()}")
 
 
-def loaded_model(client: Client, models: list[str], timeout_s: float, *, may_load: bool) -> Loaded | None:
-    """Return one of the models in memory, after loading the first one where none is and it may be.
+def loaded_models(client: Client, models: list[str], timeout_s: float, *, may_load: bool) -> list[Loaded]:
+    """Return those of the models that are in memory, after loading the first one where none is and it may be.
 
     Raises Unreachable or OllamaError.
     """
     keys = [parse(name).key for name in models]
 
-    def found() -> Loaded | None:
-        return next((entry for entry in client.loaded() if parse(entry.name).key in keys), None)
+    def found() -> list[Loaded]:
+        return [entry for entry in client.loaded() if parse(entry.name).key in keys]
 
-    entry = found()
-    if entry is None and models and may_load:
+    entries = found()
+    if not entries and models and may_load:
         client.load(models[0], timeout_s)
-        entry = found()
-    return entry
+        entries = found()
+    return entries
 
 
 def main() -> None:
@@ -141,14 +141,19 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    problem = ""
     try:
-        loaded = loaded_model(
-            Client(params["url"]), params["models"], params["load_timeout"], may_load=not module.check_mode
-        )
+        client = Client(params["url"])
+        try:
+            loaded = loaded_models(client, params["models"], params["load_timeout"], may_load=not module.check_mode)
+        except ApiError as error:
+            # Whether a model loads is no question of its own here: what asks it falls back.
+            loaded, problem = [], f"Where models run was not tried: {params['models'][0]} does not load. {error}"
         signs = read_log(log_since_start(command_runner(_DOCKER_S), params["container"]))
-    except (ApiError, InvalidName, ValueError) as error:
+    except (InvalidName, ValueError) as error:
         module.fail_json(msg=f"Where models run cannot be told. {error}")
     placement = judge(params["mode"], signs, loaded)
+    placement["problem"] = problem or placement["problem"]
     if placement["problem"] and params["required"]:
         module.fail_json(msg=placement["problem"], placement=placement)
     module.exit_json(changed=False, placement=placement)

@@ -196,7 +196,12 @@ HOSTS: dict[str, Host] = {
 
 def look(host: str, root: Path, mode: str = "auto") -> GpuFacts:
     """What gpu_facts tells of one of the hosts, of which the files are written below ``root``."""
-    HOSTS[host].write(root)
+    return look_at(HOSTS[host], root, mode)
+
+
+def look_at(host: Host, root: Path, mode: str = "auto") -> GpuFacts:
+    """The same of any host."""
+    host.write(root)
     return gpu_facts(Tree(root), runner(root, 1), mode)
 
 

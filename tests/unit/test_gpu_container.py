@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from plugins.module_utils.gpu.container import choice_problems, gpu_container
-from tests.unit.gpu_hosts import FIRST, GIB, OTHER_UUID, UUID, by_cdi, look
+from tests.unit.gpu_hosts import FIRST, GIB, HOSTS, OTHER_UUID, UUID, by_cdi, look, look_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +71,32 @@ def test_the_memory_of_several_cards_is_added_up_and_one_can_be_chosen(tmp_path:
     one = gpu_container(facts, [OTHER_UUID.lower()])
     assert (one["gpus"], one["memory_bytes"]) == (["NVIDIA GeForce RTX 4090"], 24564 * 1024**2)
     assert one["options"] == by_cdi(f"nvidia.com/gpu={OTHER_UUID}")
+
+
+def test_beside_a_card_the_gpu_of_the_processor_is_left_alone_unless_it_is_chosen(tmp_path: Path) -> None:
+    both = HOSTS["AMD, part of a processor"] + HOSTS["AMD, not built for ROCm"]
+    # Each of them has the first node where it is alone.
+    both.links["sys/class/drm/renderD129/device"] = "../../../0000:c1:00.0"
+    both.nodes += ("dev/dri/renderD129",)
+    facts = look_at(both, tmp_path)
+    found = gpu_container(facts)
+    assert (found["mode"], found["shares_memory"], found["memory_bytes"]) == ("vulkan", False, 8 * GIB)
+    assert found["environment"] == {}
+    assert "not used: AMD device 15bf" in facts["verdict"]["reason"]
+    chosen = gpu_container(facts, ["0000:c1:00.0"])
+    assert (chosen["shares_memory"], chosen["environment"]) == (True, {"OLLAMA_IGPU_ENABLE": "1"})
+
+
+def test_intels_gpu_beside_a_card_is_not_used_unasked(tmp_path: Path) -> None:
+    both = HOSTS["Intel, part of a processor"] + HOSTS["AMD, not built for ROCm"]
+    found = gpu_container(look_at(both, tmp_path))
+    assert (found["gpus"], found["memory_bytes"]) == (["AMD device 73ff"], 8 * GIB)
+
+
+def test_an_address_as_nvidia_smi_writes_it_is_known_too(tmp_path: Path) -> None:
+    facts = look("NVIDIA, two cards", tmp_path)
+    assert choice_problems(facts, ["00000000:02:00.0"]) == []
+    assert gpu_container(facts, ["00000000:02:00.0"])["gpus"] == ["NVIDIA GeForce RTX 4090"]
 
 
 def test_memory_that_one_card_does_not_tell_is_not_known(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from plugins.module_utils.box.docker import Answer
 from plugins.module_utils.gpu.container import gpu_container
-from plugins.module_utils.gpu.toolkit import read_toolkit, toolkit_problems, toolkit_todo
+from plugins.module_utils.gpu.facts import without_cuda
+from plugins.module_utils.gpu.toolkit import engine_problem, read_toolkit, toolkit_problems, toolkit_todo
 from plugins.module_utils.gpu.tree import Tree
 from tests.unit.box_samples import os_of
 from tests.unit.gpu_hosts import OTHER_UUID, UUID, look
@@ -34,8 +35,9 @@ def facts(**changes: Any) -> ToolkitFacts:
         "os": os_of("debian-13"),
         "version": "1.17.8",
         "devices": LIST.split(),
+        "spec_written": True,
         "spec_driver": DRIVER,
-        "refreshes_itself": True,
+        "repository_known": False,
         "engine_version": "26.1.5+dfsg1",
         "cdi": True,
     }
@@ -58,19 +60,16 @@ def read(root: Path, **answers: str) -> ToolkitFacts:
 
 
 def test_everything_is_read(tmp_path: Path) -> None:
-    for name, text in {
-        "var/run/cdi/nvidia.yaml": SPEC,
-        "usr/lib/systemd/system/nvidia-cdi-refresh.service": "",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text(text)
+    (tmp_path / "etc/cdi").mkdir(parents=True)
+    (tmp_path / "etc/cdi/nvidia.yaml").write_text(SPEC)
     info = json.dumps({"ServerVersion": "26.1.5", "CDISpecDirs": ["/etc/cdi", "/var/run/cdi"]})
     found = read(tmp_path, nvidiactk_version=VERSION, nvidiactk_cdi=LIST, docker_info=info)
     assert {key: value for key, value in found.items() if key != "os"} == {
         "version": "1.17.8",
         "devices": LIST.split(),
+        "spec_written": True,
         "spec_driver": DRIVER,
-        "refreshes_itself": True,
+        "repository_known": False,
         "engine_version": "26.1.5",
         "cdi": True,
     }
@@ -100,6 +99,8 @@ def test_where_nothing_is_missing_nothing_is_done(container: GpuContainer) -> No
         # A spec names the libraries of its driver, and those are gone after an update.
         ({"spec_driver": "570.133.07"}, {"write_spec": True}),
         ({"spec_driver": ""}, {}),
+        # What lies in /var/run alone is not there yet when Docker starts containers at boot.
+        ({"spec_written": False, "spec_driver": ""}, {"write_spec": True}),
     ],
 )
 def test_exactly_what_is_missing_is_done(container: GpuContainer, changes: Any, wanted: dict[str, bool]) -> None:
@@ -126,6 +127,23 @@ def test_the_toolkit_comes_from_nvidia(container: GpuContainer, system: str, man
     assert ("Suites: /\n" in todo["install"]["sources"]) == (manager == "apt")
 
 
+def test_a_repository_that_apt_has_is_not_named_twice(container: GpuContainer, tmp_path: Path) -> None:
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    assert not read(tmp_path)["repository_known"]
+    line = "deb [signed-by=/x.gpg] https://nvidia.github.io/libnvidia-container/stable/deb/$(ARCH) /\n"
+    (folder / "nvidia-container-toolkit.list").write_text(line)
+    assert read(tmp_path)["repository_known"]
+    plan = toolkit_todo(facts(version="", devices=[], repository_known=True), container, install=True)["install"]
+    assert plan is not None
+    assert (plan["package"], plan["sources"], plan["key_path"]) == ("nvidia-container-toolkit-base", "", "")
+
+
+def test_the_driver_of_a_jetson_or_of_windows_is_compared_with_nothing(container: GpuContainer) -> None:
+    jetson: GpuContainer = {**container, "driver_version": "JetPack 6"}
+    assert not toolkit_todo(facts(), jetson, install=True)["write_spec"]
+
+
 def test_a_toolkit_that_may_not_be_installed_is_a_problem(container: GpuContainer) -> None:
     (problem,) = toolkit_todo(facts(version="", devices=[]), container, install=False)["problems"]
     assert "the package nvidia-container-toolkit-base. Install it, or set gpu_toolkit_install: true" in problem
@@ -134,10 +152,15 @@ def test_a_toolkit_that_may_not_be_installed_is_a_problem(container: GpuContaine
     assert "How to install it on Arch Linux is not known here" in problem
 
 
-def test_an_engine_that_is_too_old_is_refused_with_the_one_that_is_needed(container: GpuContainer) -> None:
-    old = facts(engine_version="24.0.7", cdi=False)
-    (problem,) = toolkit_todo(old, container, install=True)["problems"]
-    assert problem.startswith("Docker Engine 24.0.7 cannot hand NVIDIA's GPUs to containers; 26.1 or newer can.")
+def test_on_an_engine_that_is_too_old_models_run_on_the_cpu_or_the_run_is_refused(tmp_path: Path) -> None:
+    assert [engine_problem(version) for version in ("", "26.1.5+dfsg1", "28.0.4")] == ["", "", ""]
+    why = engine_problem("24.0.7")
+    assert why == "Docker Engine 24.0.7 cannot hand it to containers, 26.1 or newer can: bring Docker up to date"
+    found = without_cuda(look("NVIDIA, ready", tmp_path), why, "auto")
+    assert found["verdict"]["mode"] == "cpu"
+    assert why in found["verdict"]["reason"]
+    for wish in ("required", "nvidia"):
+        assert why in without_cuda(found, why, wish)["verdict"]["problem"]
 
 
 def test_what_is_still_in_the_way_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from plugins.module_utils.ollama.environment import environment_problem, server_environment
 
+HOLDS_A_PASSWORD = "HTTPS_PROXY holds a password, which everybody who may ask Docker could read"
+
 
 @pytest.mark.parametrize(
     ("cache_type", "flash_attention", "flash"),
@@ -50,14 +52,12 @@ def test_what_is_of_use_is_accepted() -> None:
         ({"CUDA_VISIBLE_DEVICES": "0"}, "CUDA_VISIBLE_DEVICES is set by llm_gpu_devices"),
         ({"OLLAMA_HOST": "0.0.0.0"}, "OLLAMA_HOST cannot be set: LiteLLM finds the server at this address"),
         ({"http_proxy": "http://a"}, "http_proxy cannot be set: it breaks Ollama's own requests; set HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "me:secret@proxy.lan:3128"}, HOLDS_A_PASSWORD),
         ({"OLLAMA_DEBUG": True}, 'OLLAMA_DEBUG is no text; write it in quotes, such as "1"'),
         ({"A-B": "1"}, "'A-B' is no name of a variable"),
         (
             {"HTTPS_PROXY": "http://me:secret@proxy.lan:3128", "OLLAMA_NEW_ENGINE": "1"},
-            (
-                "HTTPS_PROXY holds a password, which everybody who may ask Docker could read; "
-                "Ollama no longer knows OLLAMA_NEW_ENGINE: every model runs in the new engine"
-            ),
+            (HOLDS_A_PASSWORD + "; Ollama no longer knows OLLAMA_NEW_ENGINE: every model runs in the new engine"),
         ),
     ],
 )

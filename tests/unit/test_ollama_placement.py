@@ -58,6 +58,13 @@ def test_the_log_tells_what_was_found_and_loaded_and_what_went_wrong() -> None:
             ),
         ),
         ("nvidia", FOUND, None, "Ollama found CUDA; no model is loaded"),
+        # Each look of the health check is a line of the log, and Docker keeps three files of 10 MB.
+        (
+            "nvidia",
+            "",
+            loaded(2 * GIB),
+            "a:1b runs on CUDA: 100% of its memory; Ollama's log no longer tells of its start",
+        ),
         ("cpu", ON_CPU, loaded(0), "a:1b runs on the CPU"),
         ("cpu", ON_CPU, None, "Ollama found cpu; no model is loaded"),
     ],
@@ -65,7 +72,7 @@ def test_the_log_tells_what_was_found_and_loaded_and_what_went_wrong() -> None:
 def test_a_model_that_runs_where_it_should_is_told_in_a_line(
     mode: str, log: str, entry: Loaded | None, line: str
 ) -> None:
-    found = judge(mode, read_log(log), entry)
+    found = judge(mode, read_log(log), [entry] if entry else [])
     assert (found["line"], found["problem"]) == (line, "")
 
 
@@ -77,14 +84,26 @@ def test_a_model_that_runs_where_it_should_is_told_in_a_line(
         (
             FOUND + "offloaded 0/29 layers to GPU",
             loaded(2 * GIB),
-            "Ollama says that a:1b lies on the GPU, but no layer of the model that was loaded last does.",
+            "Ollama says that a:1b lies on the GPU, but by its log no layer does.",
         ),
-        ("", loaded(2 * GIB), "Ollama says that a:1b lies on the GPU, but its log no longer tells so."),
         ("", None, "Nothing in Ollama's log tells of the GPU, and no model is there to try it with."),
     ],
 )
-def test_one_signal_alone_proves_nothing(log: str, entry: Loaded | None, problem: str) -> None:
-    assert judge("nvidia", read_log(log), entry)["problem"].startswith(problem)
+def test_signals_that_disagree_are_a_problem(log: str, entry: Loaded | None, problem: str) -> None:
+    assert judge("nvidia", read_log(log), [entry] if entry else [])["problem"].startswith(problem)
+
+
+def test_of_several_models_the_one_with_the_least_on_the_gpu_counts() -> None:
+    other = Loaded("b:1b", "1" * 64, True, 2 * GIB, 2 * GIB)
+    found = judge("nvidia", read_log(FOUND + "offloaded 0/13 layers to GPU"), [other, loaded(0)])
+    assert found["problem"].startswith("a:1b runs on the CPU")
+    both = judge("nvidia", read_log(FOUND + "offloaded 0/13 layers to GPU"), [other, loaded(2 * GIB)])
+    assert (both["line"], both["problem"]) == ("a:1b runs on CUDA: 100% of its memory", "")
+
+
+def test_a_model_that_is_just_being_loaded_tells_nothing() -> None:
+    found = judge("nvidia", read_log(FOUND), [Loaded("a:1b", "0" * 64, False, 0, 0)])
+    assert (found["line"], found["problem"]) == ("Ollama found CUDA; no model is loaded", "")
 
 
 class Server:
@@ -165,13 +184,14 @@ def test_a_model_for_embeddings_serves_as_well(
     assert found["placement"]["line"].startswith("nomic-embed-text:latest runs on CUDA: 100% of its memory")
 
 
-def test_what_cannot_be_asked_fails_with_the_reason(
+def test_a_model_that_does_not_load_is_told_and_fails_where_a_gpu_is_required(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = run(server, monkeypatch, capsys, models=["not:pulled"])
-    assert result["msg"].startswith("Where models run cannot be told. ")
-    monkeypatch.setattr(
-        ollama_placement, "command_runner", lambda _timeout_s: lambda _command: Answer(1, "", "no such")
-    )
+    assert result["placement"]["problem"].startswith("Where models run was not tried: not:pulled does not load. ")
+    assert run(server, monkeypatch, capsys, models=["not:pulled"], required=True)["failed"]
+
+
+def test_a_container_that_docker_does_not_know_fails_with_its_words() -> None:
     with pytest.raises(ValueError, match="Docker does not tell about the container a: no such"):
         ollama_placement.log_since_start(lambda _command: Answer(1, "", "no such"), "a")

@@ -104,7 +104,7 @@ def _room(facts: BoxFacts, serving: Serving) -> Room:
     own = gpu["memory_bytes"]
     comfortable_own, possible_own = int(own * _COMFORTABLE_GPU_SHARE), own - len(gpu["gpus"]) * _GPU_MARGIN_BYTES
     if gpu["shares_memory"]:
-        return Room(min(comfortable, comfortable_own), min(possible, possible_own), possible, _RAM)
+        return Room(min(comfortable, comfortable_own), possible, possible, _RAM)
     return Room(min(comfortable_own, possible_own), possible_own, possible_own + comfortable, _VRAM)
 
 

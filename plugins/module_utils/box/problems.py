@@ -10,7 +10,6 @@ from .fit import memory_problems
 from .install import SUPPORTED, UnsupportedOs, docker_install_plan, supported_system
 
 if TYPE_CHECKING:
-    from .fit import Serving
     from .shapes import BoxFacts, DockerFacts, FileFacts, ModelsFacts, OsFacts, PortFacts, PortHolder, UidFacts, Wanted
 
 ARCHITECTURES = ("amd64", "arm64")
@@ -61,14 +60,15 @@ def box_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
         *_uid_problems(facts["uids"], wanted),
         *_file_problems(facts["files"], wanted),
         *model_problems(facts["models"]),
-        *(_serving_problems(facts, wanted["serving"]) if "serving" in wanted else []),
+        *(_serving_problems(facts, wanted) if "serving" in wanted else []),
     ]
 
 
-def _serving_problems(facts: BoxFacts, serving: Serving) -> list[str]:
-    gpu = facts["gpu"]
-    # A box that serves no model needs no GPU either.
-    in_the_way = gpu_problems(gpu, serving["gpu_devices"]) if gpu and serving["models"] else []
+def _serving_problems(facts: BoxFacts, wanted: Wanted) -> list[str]:
+    gpu, serving = facts["gpu"], wanted["serving"]
+    # A box that serves no model, by Ollama or from a file, needs no GPU either.
+    serves = serving["models"] or wanted.get("files")
+    in_the_way = gpu_problems(gpu, serving["gpu_devices"]) if gpu and serves else []
     # Which memory there is depends on the GPUs.
     return in_the_way or memory_problems(facts, serving)
 

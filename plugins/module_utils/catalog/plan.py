@@ -30,6 +30,7 @@ from .references import reference_problems, reference_warnings
 from .settings import (
     SECRETS,
     Role,
+    cache_problems,
     folder_problems,
     outside_problems,
     reach_problems,
@@ -132,6 +133,7 @@ def check(declaration: Declaration) -> list[Problem]:
     }
     return [
         *setting_problems(declaration.settings),
+        *cache_problems(declaration.settings),
         *reach_problems(declaration.settings, declaration.gateway_box, declaration.gateway_box_address),
         *outside_problems(declaration.settings, declaration.inventory_boxes),
         *folder_problems(declaration.settings),

@@ -105,8 +105,8 @@ def _replicas(value: Any) -> str | None:
     return None if str(value) in {str(number) for number in range(1, 9)} else f"{value!r} is not a number from 1 to 8"
 
 
-# NVIDIA's UUIDs (`nvidia-smi -L`), whole cards or slices of them, and addresses as in /sys/bus/pci/devices.
-_GPU_NAME = re.compile(r"((GPU|MIG)-[0-9a-f-]{36}|[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\Z", re.IGNORECASE)
+# NVIDIA's UUIDs of whole cards (`nvidia-smi -L`), and addresses as the kernel or nvidia-smi writes them.
+_GPU_NAME = re.compile(r"(GPU-[0-9a-f-]{36}|[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\Z", re.IGNORECASE)
 
 
 def _gpu(value: Any) -> str | None:
@@ -127,6 +127,21 @@ def _cache_type(value: Any) -> str | None:
 
 def _flash_attention(value: Any) -> str | None:
     return None if str(value).lower() in FLASH_ATTENTION else f"{value!r} is none of {', '.join(FLASH_ATTENTION)}"
+
+
+def _watch_minutes(value: Any) -> str | None:
+    """Accept a day at most; as text too, since ``-e ollama_gpu_watch_minutes=15`` gives text."""
+    is_number = str(value).isascii() and str(value).isdigit()
+    return None if is_number and 1 <= int(value) <= 1440 else f"{value!r} is not a number of minutes from 1 to 1440"
+
+
+def cache_problems(declared: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with a cache that needs what is switched off."""
+    cache, flash = (declared.get(name, DEFAULTS[name]) for name in ("ollama_kv_cache_type", "ollama_flash_attention"))
+    if cache not in CACHE_TYPES or cache == "f16" or str(flash).lower() != "false":
+        return []
+    instead = "Write ollama_flash_attention: auto, or ollama_kv_cache_type: f16"
+    return [Problem("ollama_flash_attention", f"is false, and ollama_kv_cache_type: {cache} needs it", instead)]
 
 
 SETTINGS = {
@@ -168,6 +183,7 @@ SETTINGS = {
     "litellm_replicas": Field(_replicas, "litellm_replicas: 2"),
     "ollama_environment": Field(environment_problem, 'ollama_environment: {OLLAMA_MAX_QUEUE: "64"}, or {} for none'),
     "ollama_flash_attention": Field(_flash_attention, "ollama_flash_attention: auto"),
+    "ollama_gpu_watch_minutes": Field(_watch_minutes, "ollama_gpu_watch_minutes: 5"),
     "ollama_kv_cache_type": Field(_cache_type, "ollama_kv_cache_type: f16, or q8_0 for half the memory"),
 }
 # What holds where a user's files do not name the variable at all, as those written for an earlier version.
@@ -193,6 +209,7 @@ DEFAULTS: dict[str, Any] = {
     "litellm_replicas": 2,
     "ollama_environment": {},
     "ollama_flash_attention": "auto",
+    "ollama_gpu_watch_minutes": 5,
     "ollama_kv_cache_type": "f16",
 }
 CATALOG_VARIABLES = (

@@ -36,10 +36,13 @@ def gpu_container(facts: GpuFacts, chosen: Sequence[str] = ()) -> GpuContainer:
 
     Args:
         facts: the GPUs of the box and the verdict.
-        chosen: UUIDs (NVIDIA) or PCI addresses of the GPUs to use; all that can be used when empty.
+        chosen: UUIDs (NVIDIA) or PCI addresses of the GPUs to use; those of the verdict when empty.
     """
     mode = facts["verdict"]["mode"]
-    gpus = [gpu for gpu in able_gpus(facts["gpus"], mode) if not chosen or _is_chosen(gpu, chosen)]
+    if chosen:
+        gpus = [gpu for gpu in able_gpus(facts["gpus"], mode) if _is_chosen(gpu, chosen)]
+    else:
+        gpus = [facts["gpus"][place] for place in facts["verdict"]["used"]]
     if mode == CPU or not gpus:
         return {
             "mode": CPU,
@@ -92,7 +95,14 @@ def choice_problems(facts: GpuFacts, chosen: Sequence[str]) -> list[str]:
 
 
 def _is_chosen(gpu: Gpu, chosen: Sequence[str]) -> bool:
-    return any(wish.lower() in (gpu["uuid"].lower(), gpu["address"].lower()) for wish in chosen if wish)
+    names = (gpu["uuid"].lower(), _short_address(gpu["address"]))
+    return any(wish.lower() in names or _short_address(wish) in names for wish in chosen if wish)
+
+
+def _short_address(address: str) -> str:
+    """Return a PCI address with the four digits of a domain that the kernel writes; nvidia-smi writes eight."""
+    domain, colon, rest = address.lower().partition(":")
+    return f"{domain[-4:]}{colon}{rest}"
 
 
 def _reason(gpu: Gpu | None) -> str:

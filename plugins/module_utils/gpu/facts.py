@@ -12,8 +12,18 @@ from .verdict import AUTO, decide
 
 if TYPE_CHECKING:
     from ..box.docker import Runner
-    from .shapes import GpuFacts
+    from .shapes import Gpu, GpuFacts
     from .tree import Tree
+
+
+def without_cuda(facts: GpuFacts, why: str, wish: str) -> GpuFacts:
+    """Return the facts of a box whose containers cannot get NVIDIA's GPUs, for the reason that is given."""
+    gpus = [_without_cuda(gpu, why) if "cuda" in gpu["libraries"] else gpu for gpu in facts["gpus"]]
+    return {**facts, "gpus": gpus, "verdict": decide(gpus, facts["place"], wish)}
+
+
+def _without_cuda(gpu: Gpu, why: str) -> Gpu:
+    return {**gpu, "libraries": [name for name in gpu["libraries"] if name != "cuda"], "problem": why}
 
 
 def gpu_facts(tree: Tree, run: Runner, wish: str = AUTO) -> GpuFacts:

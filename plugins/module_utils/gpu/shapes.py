@@ -39,6 +39,7 @@ class Verdict(TypedDict):
     mode: str  # nvidia, rocm, vulkan or cpu
     reason: str
     problem: str  # why the mode that was asked for cannot be had; empty when it can
+    used: list[int]  # places of the GPUs that are used, in the list of all
 
 
 class GpuFacts(TypedDict):

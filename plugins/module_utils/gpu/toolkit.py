@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 # The toolkit's files have version 0.7.0 of CDI since 1.19.1, which older engines do not read.
 ENGINE_FLOOR = (26, 1)
-SPECS = ("etc/cdi/nvidia.yaml", "var/run/cdi/nvidia.yaml")
-# Writes the file at each start and after each change of the driver; the toolkit has it since 1.18.
-_REFRESH_UNIT = "nvidia-cdi-refresh.service"
-_UNIT_FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+# Docker starts containers at boot before the toolkit's own service has written /var/run/cdi, and does not try again. So
+# there is a file that stays; the one in /var/run goes before it once it is there.
+SPEC = "etc/cdi/nvidia.yaml"
+_APT_SOURCES = "etc/apt/sources.list.d"
 _CTK_VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 # Its libraries carry the driver's version in their names.
+_NUMBERS = re.compile(r"\d+(?:\.\d+)+\Z")
 _SPEC_DRIVER = re.compile(r"libnvidia-ml\.so\.(\d+(?:\.\d+)+)")
 # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
 _REPOSITORY = "https://nvidia.github.io/libnvidia-container"
+_REPOSITORY_PATH = "/libnvidia-container/stable/deb"
 # Alone it brings the command and CDI, and neither a hook nor a runtime for Docker.
 _PACKAGE = "nvidia-container-toolkit-base"
 _APT_KEY = "/etc/apt/keyrings/nvidia-container-toolkit.asc"
@@ -42,8 +44,9 @@ class ToolkitFacts(TypedDict):
     os: OsFacts
     version: str
     devices: list[str]  # the names that containers may ask for, such as nvidia.com/gpu=all
-    spec_driver: str  # the version of the driver for which they were written
-    refreshes_itself: bool
+    spec_written: bool  # whether the file that stays over a reboot is there
+    spec_driver: str  # the version of the driver for which it was written
+    repository_known: bool  # whether apt has NVIDIA's repository already, under any name
     engine_version: str
     cdi: bool | None  # whether Docker reads them; None where it does not answer
 
@@ -56,7 +59,7 @@ class ToolkitInstall(TypedDict):
     url: str
     key_url: str
     key_path: str  # where apt keeps the key; empty for dnf, which imports it
-    sources: str  # the text of apt's sources file; empty for dnf
+    sources: str  # the text of apt's sources file; empty for dnf, and where apt has the repository already
 
 
 class ToolkitTodo(TypedDict):
@@ -77,14 +80,18 @@ def read_toolkit(tree: Tree, run: Runner) -> ToolkitFacts:
     """
     version = _CTK_VERSION.search(run(["nvidia-ctk", "--version"]).out)
     listed = run(["nvidia-ctk", "cdi", "list"]).out.split() if version else []
-    drivers = [match[1] for path in SPECS if (match := _SPEC_DRIVER.search(tree.text(path)))]
+    spec = tree.text(SPEC)
+    driver = _SPEC_DRIVER.search(spec)
     engine_version, cdi = _engine(run)
     return {
         "os": read_os(),
         "version": version[1] if version else "",
         "devices": [name for name in listed if name.startswith("nvidia.com/gpu=")],
-        "spec_driver": drivers[0] if drivers else "",
-        "refreshes_itself": any(tree.exists(f"{folder}/{_REFRESH_UNIT}") for folder in _UNIT_FOLDERS),
+        "spec_written": bool(spec),
+        "spec_driver": driver[1] if driver else "",
+        "repository_known": any(
+            _REPOSITORY_PATH in tree.text(f"{_APT_SOURCES}/{name}") for name in tree.names(_APT_SOURCES)
+        ),
         "engine_version": engine_version,
         "cdi": cdi,
     }
@@ -101,23 +108,24 @@ def toolkit_todo(
         install: whether a missing toolkit may be installed.
         repository: address of NVIDIA's package repository, or of a copy of it.
     """
-    problems = _engine_problems(facts)
+    problems = []
     plan = None
     if not facts["version"]:
-        plan = _install_plan(facts["os"], repository) if install else None
+        plan = _install_plan(facts, repository) if install else None
         if plan is None:
             problems.append(_cannot_install(facts["os"], install=install))
     return {
         "problems": problems,
         "install": plan,
         "switch_cdi_on": facts["cdi"] is False,
-        "write_spec": bool(facts["version"]) and bool(_missing(facts, container) or _is_old(facts, container)),
+        "write_spec": bool(facts["version"])
+        and (not facts["spec_written"] or bool(_missing(facts, container)) or _is_old(facts, container)),
     }
 
 
 def toolkit_problems(facts: ToolkitFacts, container: GpuContainer) -> list[str]:
     """Return what still keeps containers from the GPUs after all was set up."""
-    problems = _engine_problems(facts)
+    problems = []
     if facts["cdi"] is False:
         problems.append(
             'Docker does not read CDI files though features.cdi is true in /etc/docker/daemon.json: `docker info -f "{{'
@@ -142,16 +150,13 @@ def _engine(run: Runner) -> tuple[str, bool | None]:
     return version, bool(info.get("CDISpecDirs")) if version else None
 
 
-def _engine_problems(facts: ToolkitFacts) -> list[str]:
-    numbers = tuple(int(number) for number in re.findall(r"\d+", facts["engine_version"])[:2])
+def engine_problem(version: str) -> str:
+    """Return why an engine cannot hand NVIDIA's GPUs to containers; empty when it can, or its version is not known."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if not numbers or numbers >= ENGINE_FLOOR:
-        return []
+        return ""
     floor = ".".join(map(str, ENGINE_FLOOR))
-    problem = (
-        f"Docker Engine {facts['engine_version']} cannot hand NVIDIA's GPUs to containers; {floor} or newer can. "
-        "Bring Docker up to date on this box, or set llm_gpu: cpu (group_vars/all/gateway.yml)."
-    )
-    return [problem]
+    return f"Docker Engine {version} cannot hand it to containers, {floor} or newer can: bring Docker up to date"
 
 
 def _missing(facts: ToolkitFacts, container: GpuContainer) -> list[str]:
@@ -160,7 +165,8 @@ def _missing(facts: ToolkitFacts, container: GpuContainer) -> list[str]:
 
 def _is_old(facts: ToolkitFacts, container: GpuContainer) -> bool:
     driver = container["driver_version"]
-    return bool(driver and facts["spec_driver"]) and driver != facts["spec_driver"]
+    # A Jetson's and Windows's are not those of the libraries.
+    return bool(_NUMBERS.match(driver) and facts["spec_driver"]) and driver != facts["spec_driver"]
 
 
 def _cannot_install(os_facts: OsFacts, *, install: bool) -> str:
@@ -173,11 +179,14 @@ def _cannot_install(os_facts: OsFacts, *, install: bool) -> str:
     )
 
 
-def _install_plan(os_facts: OsFacts, repository: str) -> ToolkitInstall | None:
+def _install_plan(facts: ToolkitFacts, repository: str) -> ToolkitInstall | None:
+    os_facts = facts["os"]
     system = supported_system(os_facts)
     if system is None:
         return None
     by_apt = system.manager == "apt"
+    # apt refuses to work at all where two of its files name one repository with different keys.
+    add = by_apt and not facts["repository_known"]
     url = f"{repository}/stable/deb/{os_facts['arch']}" if by_apt else f"{repository}/stable/rpm/$basearch"
     sources = {"Types": "deb", "URIs": url, "Suites": "/", "Signed-By": _APT_KEY}
     return {
@@ -185,6 +194,6 @@ def _install_plan(os_facts: OsFacts, repository: str) -> ToolkitInstall | None:
         "package": _PACKAGE,
         "url": url,
         "key_url": f"{repository}/gpgkey",
-        "key_path": _APT_KEY if by_apt else "",
-        "sources": "".join(f"{key}: {value}\n" for key, value in sources.items()) if by_apt else "",
+        "key_path": _APT_KEY if add else "",
+        "sources": "".join(f"{key}: {value}\n" for key, value in sources.items()) if add else "",
     }

@@ -27,25 +27,32 @@ def decide(gpus: Sequence[Gpu], place: Place, wish: str = AUTO) -> Verdict:
             whatever is there.
     """
     if wish == CPU:
-        return {"mode": CPU, "reason": "the CPU was asked for", "problem": ""}
+        return {"mode": CPU, "reason": "the CPU was asked for", "problem": "", "used": []}
     if wish not in (AUTO, REQUIRED):
-        able = able_gpus(gpus, wish)
-        problem = "" if able else f"no GPU here can be used by {wish}: {_told(gpus, place)}"
-        return {
-            "mode": wish,
-            "reason": f"{wish} was asked for" + (f": {_names(able)}" if able else ""),
-            "problem": problem,
-        }
+        used = _used(gpus, wish)
+        problem = "" if used else f"no GPU here can be used by {wish}: {_told(gpus, place)}"
+        reason = f"{wish} was asked for" + (f": {_names(used)}" if used else "")
+        return {"mode": wish, "reason": reason, "problem": problem, "used": _places(gpus, used)}
     for mode in (NVIDIA, ROCM, VULKAN):
         # Slow on Intel's integrated GPUs (ollama/ollama#13130), so Vulkan on Intel is by choice.
-        able = [gpu for gpu in able_gpus(gpus, mode) if gpu["vendor"] != "intel"]
-        if able:
-            left = [gpu for gpu in gpus if gpu not in able]
+        used = _used([gpu for gpu in gpus if gpu["vendor"] != "intel"], mode)
+        if used:
+            left = [gpu for gpu in gpus if gpu not in used]
             beside = f"; not used: {_told(left, place)}" if left else ""
-            return {"mode": mode, "reason": f"{_names(able)}{beside}", "problem": ""}
+            return {"mode": mode, "reason": f"{_names(used)}{beside}", "problem": "", "used": _places(gpus, used)}
     told = _told(gpus, place)
     problem = f"a GPU is required, and none here can be used unasked: {told}" if wish == REQUIRED else ""
-    return {"mode": CPU, "reason": told, "problem": problem}
+    return {"mode": CPU, "reason": told, "problem": problem, "used": []}
+
+
+def _used(gpus: Iterable[Gpu], mode: str) -> list[Gpu]:
+    """Return the GPUs to use in a mode. Beside a card, a processor's own GPU would only slow it down."""
+    able = able_gpus(gpus, mode)
+    return [gpu for gpu in able if not gpu["integrated"]] or able
+
+
+def _places(gpus: Sequence[Gpu], used: Sequence[Gpu]) -> list[int]:
+    return [place for place, gpu in enumerate(gpus) if gpu in used]
 
 
 def able_gpus(gpus: Iterable[Gpu], mode: str) -> list[Gpu]:

@@ -50,7 +50,8 @@ _REFUSED = {
     **{name: f"Ollama no longer knows {{name}}: {instead}" for name, instead in _GONE.items()},
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_PASSWORD = re.compile(r"://[^/@\s]+@")
+# With a scheme or, as Go reads proxies too, without.
+_PASSWORD = re.compile(r"(://|\A)[^/@\s]+@")
 
 
 def environment_problem(declared: Any) -> str | None:

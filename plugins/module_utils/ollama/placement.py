@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .api import Loaded
 
 CPU = "cpu"
@@ -34,7 +36,7 @@ class LogSigns(NamedTuple):
 
 
 class Placement(TypedDict):
-    """Where a model runs."""
+    """Where models run, by the one with the least on GPUs."""
 
     model: str
     libraries: list[str]
@@ -55,58 +57,55 @@ def read_log(text: str) -> LogSigns:
     )
 
 
-def judge(mode: str, signs: LogSigns, loaded: Loaded | None) -> Placement:
-    """Return where a model runs.
+def judge(mode: str, signs: LogSigns, loaded: Sequence[Loaded]) -> Placement:
+    """Return where models run.
 
     Args:
-        mode: where it should: nvidia, rocm, vulkan or cpu.
+        mode: where they should: nvidia, rocm, vulkan or cpu.
         signs: what the server's log tells.
-        loaded: a model in memory; None where there is none, and then the log alone is judged.
+        loaded: models in memory; the one with the least on GPUs counts. With none the log alone is judged.
     """
-    share = loaded.gpu_bytes / loaded.bytes if loaded and loaded.bytes else None
+    # One that is just being loaded has no size yet.
+    shares = [(entry.gpu_bytes / entry.bytes, entry.name) for entry in loaded if entry.bytes]
+    share, name = min(shares, default=(None, ""))
+    # The log does not say to which model its layers belong.
+    offloaded = signs.offloaded if len(loaded) == 1 else None
+    signs = signs._replace(offloaded=offloaded)
     return {
-        "model": loaded.name if loaded else "",
+        "model": name,
         "libraries": list(signs.libraries),
         "gpu_share": None if share is None else round(share, 3),
-        "offloaded": list(signs.offloaded) if signs.offloaded else None,
-        "line": _line(mode, signs, loaded, share),
-        "problem": "" if mode == CPU else _problem(mode, signs, loaded, share),
+        "offloaded": list(offloaded) if offloaded else None,
+        "line": _line(mode, signs, name, share),
+        "problem": "" if mode == CPU else _problem(mode, signs, name, share),
     }
 
 
-def _line(mode: str, signs: LogSigns, loaded: Loaded | None, share: float | None) -> str:
-    layers = f", {signs.offloaded[0]} of {signs.offloaded[1]} layers" if signs.offloaded else ""
-    if loaded is None or share is None:
-        return (
-            f"Ollama found {' and '.join(signs.libraries) or 'no processor that its log tells of'}; no model is loaded"
-        )
+def _line(mode: str, signs: LogSigns, name: str, share: float | None) -> str:
+    if share is None:
+        found = " and ".join(signs.libraries) or "no processor that its log tells of"
+        return f"Ollama found {found}; no model is loaded"
     if not share:
-        return f"{loaded.name} runs on the CPU"
+        return f"{name} runs on the CPU"
     where = LIBRARIES.get(mode, "the GPU")
+    layers = f", {signs.offloaded[0]} of {signs.offloaded[1]} layers" if signs.offloaded else ""
     rest = "" if share >= 1 else ", the rest on the CPU: it is larger than the GPU's free memory"
-    return f"{loaded.name} runs on {where}: {share:.0%} of its memory{layers}{rest}"
+    # Requests fill the log, and its oldest part is thrown away.
+    unseen = "" if signs.libraries or signs.offloaded else "; Ollama's log no longer tells of its start"
+    return f"{name} runs on {where}: {share:.0%} of its memory{layers}{rest}{unseen}"
 
 
-def _problem(mode: str, signs: LogSigns, loaded: Loaded | None, share: float | None) -> str:
+def _problem(mode: str, signs: LogSigns, name: str, share: float | None) -> str:
     library = LIBRARIES[mode]
-    seen = library in signs.libraries
     why = f" Its log says: {signs.bad[-1]}" if signs.bad else ""
     look = "See `docker logs llm-gateway-ollama`."
-    if signs.libraries and not seen:
+    if signs.libraries and library not in signs.libraries:
         return f"Ollama did not find the GPU by {library}, only {' and '.join(signs.libraries)}.{why} {look}"
-    if loaded is None:
-        return "" if seen else f"Nothing in Ollama's log tells of the GPU, and no model is there to try it with. {look}"
+    if share is None:
+        told = library in signs.libraries
+        return "" if told else f"Nothing in Ollama's log tells of the GPU, and no model is there to try it with. {look}"
     if not share:
-        return f"{loaded.name} runs on the CPU, though the GPU was found at the start.{why} {look}"
+        return f"{name} runs on the CPU, though the GPU was found at the start.{why} {look}"
     if signs.offloaded and not signs.offloaded[0]:
-        return (
-            f"Ollama says that {loaded.name} lies on the GPU, but no layer of the model that was loaded last does."
-            f"{why} {look}"
-        )
-    if not seen and signs.offloaded is None:
-        # Log rotation took both lines; without a second signal nothing is proved.
-        return (
-            f"Ollama says that {loaded.name} lies on the GPU, but its log no longer tells so. "
-            "Restart it (`docker restart llm-gateway-ollama`) and run again."
-        )
+        return f"Ollama says that {name} lies on the GPU, but by its log no layer does.{why} {look}"
     return ""
