@@ -27,8 +27,10 @@ DENIED = Answer(2, "", "sh: 1: cannot open /dev/kfd: Operation not permitted\n")
 NOTHING: list[str] = []
 
 
-def inspected(status: str = "running", health: str = "healthy", given: Any = CDI, identity: str = "one") -> Answer:
-    state = {"Status": status, "Health": {"Status": health}}
+def inspected(
+    status: str = "running", health: str = "healthy", given: Any = CDI, identity: str = "one", error: str = ""
+) -> Answer:
+    state = {"Status": status, "Health": {"Status": health}, "Error": error}
     return Answer(0, json.dumps([{"Id": identity, "State": state, "HostConfig": given}]))
 
 
@@ -89,6 +91,18 @@ def test_a_lost_gpu_comes_back_with_a_new_container(tmp_path: Path) -> None:
     ]
     assert box.commands[-1][:3] == ["docker", "exec", "two"]
     assert not box.remembers()
+
+
+def test_a_container_that_docker_could_not_start_at_boot_is_made_anew_once_the_gpu_is_there(tmp_path: Path) -> None:
+    error = "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=all"
+    failed = inspected(status="exited", health="unhealthy", error=error)
+    box = Box(tmp_path, inspect=[failed, failed, inspected(identity="two")])
+    assert box.look() == (0, ["gpu_lost", "gpu_recovered"])
+    assert box.lines[0]["reason"] == f"Docker could not start it: {error}"
+    stays = Box(tmp_path, inspect=[failed], compose=[Answer(1, "", "the same again")])
+    assert stays.look() == (1, ["gpu_lost", "gpu_still_lost"])
+    assert stays.look() == (1, ["gpu_still_lost"])
+    assert stays.recreations() == 1
 
 
 def test_a_gpu_that_stays_lost_costs_one_container_and_fails_every_time(tmp_path: Path) -> None:
