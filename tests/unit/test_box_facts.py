@@ -38,7 +38,8 @@ from plugins.module_utils.box.system import (
 from plugins.module_utils.ollama.registry import NotInRegistry, RegistryUnreachable, UnknownModel
 from plugins.modules import box_facts
 from tests.doubles.ollama import ModelName, ModelStore, published
-from tests.unit.box_samples import os_of, recorded
+from tests.unit.box_samples import docker, os_of, recorded
+from tests.unit.gpu_hosts import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -464,6 +465,19 @@ def test_the_module_collects_everything_from_this_machine(
     assert isinstance(found["rpms_in_the_way"], list)
     assert found["memory_bytes"] > 0
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("engine", "mode"), [("26.1.5", "nvidia"), ("24.0.7", "cpu")])
+def test_gpus_are_looked_for_when_asked_and_judged_by_the_engine_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str, mode: str
+) -> None:
+    facts = look("NVIDIA, ready", tmp_path)
+    monkeypatch.setattr(box_facts, "gpu_facts", lambda *_: facts)
+    monkeypatch.setattr(box_facts, "read_docker", lambda *_: (docker(engine_version=engine), []))
+    assert run_module(capsys)["box"]["gpu"] is None
+    found = run_module(capsys, gpu="auto")["box"]["gpu"]
+    assert found["verdict"]["mode"] == mode
+    assert (engine in found["verdict"]["reason"]) == (mode == "cpu")
 
 
 def test_the_module_refuses_a_port_without_a_number(capsys: pytest.CaptureFixture[str]) -> None:
