@@ -80,7 +80,7 @@ class Container:
     mode: str
     nodes: tuple[str, ...]
     # Why Docker could not start it, as at boot when the driver came later. Docker does not try again.
-    error: str = ""
+    start_error: str = ""
 
 
 class NotNow(Exception):
@@ -116,16 +116,16 @@ def running_container(inspected: str) -> Container:
         state = found["State"]
         status, health = state["Status"], (state.get("Health") or {}).get("Status", "")
         # Whoever stops a container leaves no error.
-        error = str(state.get("Error") or "") if status in ("created", "exited") else ""
+        start_error = str(state.get("Error") or "") if status in ("created", "exited") else ""
         given = found["HostConfig"]
         nodes = tuple(node["PathInContainer"] for node in given.get("Devices") or [])
         by_cdi = bool(given.get("DeviceRequests"))
         identity = str(found["Id"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NotNow(f"what Docker tells of {CONTAINER} cannot be read: {error}") from error
-    if not error and (status != "running" or health == "starting"):
+    if not start_error and (status != "running" or health == "starting"):
         raise NotNow(f"{CONTAINER} is {status if status != 'running' else health}")
-    return Container(identity, _mode(by_cdi, nodes), nodes, error)
+    return Container(identity, _mode(by_cdi, nodes), nodes, start_error)
 
 
 def _mode(by_cdi: bool, nodes: tuple[str, ...]) -> str:
@@ -161,8 +161,8 @@ def loss(run: Run, container: Container) -> str:
     Raises:
         NotNow: that cannot be found out.
     """
-    if container.error:
-        return f"Docker could not start it: {container.error}"[:300]
+    if container.start_error:
+        return f"Docker could not start it: {container.start_error}"[:300]
     question = [ASK_NVIDIA] if container.mode == NVIDIA else [OPEN_NODES, "sh", *container.nodes]
     answer = run(["docker", "exec", container.id, "sh", "-c", *question], CHECK_SECONDS)
     if container.mode == NVIDIA and answer.status == CANNOT_TELL:
