@@ -31,6 +31,7 @@ KEY = "key-that-is-right"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "PACES_MS", dict.fromkeys(load.KINDS, 1))
     monkeypatch.setattr(load, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(load, "THINK_SECONDS", 0.0)
 
 
 @pytest.fixture
