@@ -135,6 +135,7 @@ def test_each_model_gets_a_line_with_download_memory_and_whether_it_fits() -> No
         f"a:1b-ctx32768: memory about 4.6 {of} 32768 tokens: fits",
         f"b:8b-ctx16384: memory about 12.2 {of} 16384 tokens: {crowded}",
         f"c:20b: download 20.0 GiB, memory about 25.0 {of} 8192 tokens: {large}",
+        "disk: 22.0 GiB to download, 99.0 GiB free at /var/lib/llm-gateway/ollama",
     ]
 
 

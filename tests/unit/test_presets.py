@@ -169,8 +169,9 @@ def test_a_run_says_that_the_preset_for_the_processor_fits() -> None:
         "gpu_devices": [],
         "allow_overcommit": False,
     }
-    for line in memory_lines(facts, serving):
-        assert line.endswith(": fits")
+    *lines, disk = memory_lines(facts, serving)
+    assert [line.endswith(": fits") for line in lines] == [True] * len(served)
+    assert disk.startswith("disk: ")
 
 
 def test_sizes_are_those_of_the_library_of_the_stand_in() -> None:

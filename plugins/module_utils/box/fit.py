@@ -12,7 +12,7 @@ from ..ollama.names import InvalidName, parse
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .shapes import BoxFacts
+    from .shapes import BoxFacts, ModelsFacts
 
 FITS, TIGHT, SPILLS, TOO_LARGE, UNKNOWN = "fits", "tight", "spills", "too large", "unknown"
 # The rest of the memory is for the system, its cache of the disk and the gateway itself.
@@ -61,14 +61,27 @@ class Need(NamedTuple):
 
 
 def memory_lines(facts: BoxFacts, serving: Serving) -> list[str]:
-    """Return where models run, and a line for each that the box will serve: download, memory, and whether it fits."""
+    """Return where models run, a line for each that the box will serve, and what the disk has for downloads.
+
+    The line of a model tells its download, its memory, and whether that fits.
+    """
     try:
         room = _room(facts, serving)
     except ValueError:
         # Told by memory_problems.
         return []
     lines = [_line(need, room) for need in _needs(facts, serving, room)]
-    return [gpu_line(facts["gpu"], serving["gpu_devices"]), *lines] if lines and facts["gpu"] else lines
+    if not lines:
+        return []
+    where = [gpu_line(facts["gpu"], serving["gpu_devices"])] if facts["gpu"] else []
+    return [*where, *lines, *_disk_lines(facts["models"])]
+
+
+def _disk_lines(models: ModelsFacts) -> list[str]:
+    directory, missing = models["directory"], models["missing_bytes"]
+    if directory is None or not missing:
+        return []
+    return [f"disk: {_gib(missing)} to download, {_gib(directory['free_bytes'])} free at {directory['path']}"]
 
 
 def memory_problems(facts: BoxFacts, serving: Serving) -> list[str]:
